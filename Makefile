@@ -1,0 +1,253 @@
+# sesrelayd: GNU make, no configure step.  `make help` lists the targets.
+#
+# Objects go to build/<variant>/, so a release and a sanitized build live side
+# by side:  make SAN=address,undefined check.  CFLAGS, CPPFLAGS and LDFLAGS of
+# the caller are appended to ours, never replaced by them.
+
+VERSION := 0.1.0
+
+PREFIX ?= /usr/local
+sbindir ?= $(PREFIX)/sbin
+mandir ?= $(PREFIX)/share/man
+docdir ?= $(PREFIX)/share/doc/sesrelayd
+libexecdir ?= $(PREFIX)/libexec
+sysconfdir ?= /etc
+INSTALL ?= install
+PKG_CONFIG ?= pkg-config
+SAN ?=
+# Debian's, which has the pytest of Debian; there may be others in PATH.
+PYTHON ?= /usr/bin/python3
+
+comma := ,
+ifneq ($(SAN),)
+variant := san-$(subst $(comma),-,$(SAN))
+else
+variant := release
+endif
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifneq ($(CC),gcc)
+variant := $(variant)-$(notdir $(CC))
+endif
+B := build/$(variant)
+
+packages := libevent_core libevent_openssl libevent_extra openssl libconfig \
+	jansson libxxhash
+pc_cflags := $(shell $(PKG_CONFIG) --cflags $(packages) 2>/dev/null)
+pc_libs := $(shell $(PKG_CONFIG) --libs $(packages) 2>/dev/null)
+
+warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+	-Wformat=2 -Wvla -Wcast-qual -Werror=format-security
+ifneq ($(WERROR),)
+warnings += -Werror
+endif
+hardening := -fstack-protector-strong -fstack-clash-protection \
+	-fcf-protection=full -fPIE
+# clang 14 has it only behind a flag that says it will go away.
+ifeq ($(findstring clang,$(CC)),)
+hardening += -ftrivial-auto-var-init=zero
+endif
+hardening_ld := -pie -Wl,-z,relro,-z,now,-z,noexecstack
+ifneq ($(SAN),)
+optimize := -O1 -g -fno-omit-frame-pointer -fsanitize=$(SAN) \
+	-fno-sanitize-recover=all
+san_ld := -fsanitize=$(SAN)
+else
+optimize := -O2 -g -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
+endif
+
+all_cppflags := -Idaemon -D_GNU_SOURCE -DSESRELAYD_VERSION='"$(VERSION)"' \
+	$(pc_cflags) $(CPPFLAGS)
+all_cflags := -std=gnu11 $(optimize) $(warnings) $(hardening) -pthread $(CFLAGS)
+all_ldflags := $(hardening_ld) $(san_ld) -pthread $(LDFLAGS)
+
+# One archive a floor.  A program or unit test is linked with its own floor and
+# those below, so an upward call does not even link.
+floors := base smtp policy queue net relay
+floor_objs = $(patsubst %.c,$(B)/%.o,$(wildcard daemon/$(1)/*.c))
+main_srcs := daemon/main.c
+top_objs := $(patsubst %.c,$(B)/%.o, \
+	$(filter-out $(main_srcs),$(wildcard daemon/*.c)))
+base_a := $(B)/base.a
+smtp_a := $(B)/smtp.a $(base_a)
+policy_a := $(B)/policy.a $(base_a)
+queue_a := $(B)/queue.a $(base_a)
+net_a := $(B)/net.a $(base_a)
+relay_a := $(B)/relay.a $(B)/net.a $(B)/queue.a $(B)/policy.a $(B)/smtp.a \
+	$(base_a)
+daemon_a := $(B)/daemon.a $(relay_a)
+
+unit_tests := $(patsubst tests/%.c,$(B)/tests/%, \
+	$(wildcard tests/unit/*/test_*.c))
+programs := $(B)/sesrelayd $(B)/sesrelayctl
+tools := $(B)/sesd $(B)/load $(B)/logbench
+
+.PHONY: all tools programs clean help
+all: programs
+programs: $(programs)
+tools: $(tools)
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -c -o $@ $<
+
+$(foreach f,$(floors),$(eval $(B)/$(f).a: $(call floor_objs,$(f))))
+$(B)/daemon.a: $(top_objs)
+$(B)/%.a:
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(B)/sesrelayd: $(B)/daemon/main.o $(daemon_a)
+$(B)/sesrelayctl: $(patsubst %.c,$(B)/%.o,$(wildcard daemon/cli/*.c)) $(base_a)
+$(B)/sesd: $(patsubst %.c,$(B)/%.o,$(wildcard tests/ses/*.c))
+$(B)/load: $(patsubst %.c,$(B)/%.o,$(wildcard tests/bench/load*.c))
+$(B)/logbench: $(B)/tests/bench/logbench.o
+$(programs) $(tools):
+	$(CC) $(all_ldflags) -o $@ $^ $(pc_libs)
+
+# tests/unit/FLOOR/test_X.c is linked with FLOOR and what is below it.
+unit_dir = $(word 3,$(subst /, ,$(1)))
+define unit_rule
+$(B)/tests/unit/$(call unit_dir,$(1))/$(basename $(notdir $(1))): \
+	$(B)/$(basename $(1)).o $$($(call unit_dir,$(1))_a)
+	$$(CC) $$(all_ldflags) -o $$@ $$^ $$(pc_libs) -lcmocka
+endef
+$(foreach t,$(wildcard tests/unit/*/test_*.c),$(eval $(call unit_rule,$(t))))
+
+unit_floors := unit-base unit-smtp unit-policy unit-queue unit-net \
+	unit-relay unit-daemon
+.PHONY: unit $(unit_floors)
+unit: $(unit_tests)
+	@tests/run-unit.sh $^
+$(unit_floors): unit-%:
+	@$(MAKE) --no-print-directory \
+		$(filter $(B)/tests/unit/$*/%,$(unit_tests)) SAN=$(SAN) CC=$(CC)
+	@tests/run-unit.sh $(filter $(B)/tests/unit/$*/%,$(unit_tests))
+
+# --- what people and CI call; each does its own set-up ---
+
+jobs := $(shell nproc)
+again = $(MAKE) --no-print-directory SAN=$(SAN) CC=$(CC)
+
+.PHONY: check check-all e2e demo load lint format fresh
+check:
+	@scripts/setup.sh check
+	@$(again) -j$(jobs) programs tools build-unit
+	@$(again) check-all
+.PHONY: build-unit
+build-unit: $(unit_tests)
+
+ifeq ($(SAN),)
+check-all:
+	@$(again) lint
+	@$(again) unit
+	@$(again) e2e
+	@$(MAKE) --no-print-directory SAN=address,undefined -j$(jobs) \
+		build-unit
+	@$(MAKE) --no-print-directory SAN=address,undefined unit
+	@echo "check: all passed"
+else
+check-all: unit e2e
+	@echo "check ($(SAN)): all passed"
+endif
+
+e2e: $(programs) $(tools)
+	BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) -m pytest -q -p no:cacheprovider tests/ses tests/e2e
+
+demo:
+	@scripts/setup.sh demo
+	@$(again) -j$(jobs) programs tools
+	@BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) tests/demo/demo.py
+
+# 20,000 messages through relay and emulator; then the same under kill -9.
+load:
+	@scripts/setup.sh demo
+	@$(again) -j$(jobs) programs tools
+	@BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) tests/bench/run_load.py
+
+# The whole set-up on fresh Debian 12 roots; needs root and debootstrap.
+fresh:
+	tests/fresh.sh
+
+c_files := $(sort $(wildcard daemon/*.[ch] daemon/*/*.[ch] tests/ses/*.[ch] \
+	tests/bench/*.[ch] tests/unit/*/*.[ch]))
+sh_files := $(sort $(wildcard scripts/*.sh tests/*.sh tests/*/*.sh)) .ci/run
+tidy_files := $(filter %.c,$(filter-out tests/unit/%,$(c_files)))
+.PHONY: lint-floors lint-format lint-shell lint-cppcheck lint-tidy lint-man \
+	lint-clang
+lint:
+	@scripts/setup.sh check
+	@$(again) lint-floors lint-format lint-shell lint-man
+	@$(again) -j$(jobs) lint-tidy lint-cppcheck
+	@$(again) lint-clang
+	@echo "lint: ok"
+lint-floors:
+	@bash tests/lint/floors.sh
+lint-format:
+	@clang-format --dry-run -Werror $(c_files) && echo "format: ok"
+lint-shell:
+	@shellcheck $(sh_files) && echo "shellcheck: ok"
+lint-cppcheck:
+	@cppcheck -q --std=c11 --language=c --enable=warning,portability \
+		--inline-suppr \
+		--include=tests/lint/cppcheck.h --suppressions-list=tests/lint/cppcheck.txt \
+		--error-exitcode=1 -Idaemon -D_GNU_SOURCE \
+		-DSESRELAYD_VERSION='"x"' daemon tests/ses tests/bench \
+		&& echo "cppcheck: ok"
+tidy_stamps := $(patsubst %.c,$(B)/tidy/%.ok,$(tidy_files))
+lint-tidy: $(tidy_stamps)
+	@echo "clang-tidy: ok"
+$(B)/tidy/%.ok: %.c .clang-tidy
+	@mkdir -p $(@D)
+	@clang-tidy --quiet $< -- -std=gnu11 $(all_cppflags) >$@.log 2>&1 \
+		|| { cat $@.log; exit 1; }
+	@touch $@
+lint-man: $(B)/sesrelayd
+	@mandoc -T lint -W warning man/* && echo "mandoc: ok"
+	@bash tests/lint/keys-documented.sh $(B)/sesrelayd
+# Both compilers, no warning.
+lint-clang:
+	@$(MAKE) --no-print-directory -j$(jobs) CC=clang WERROR=1 programs \
+		tools build-unit >/dev/null && echo "clang: no warning"
+format:
+	clang-format -i $(c_files)
+
+# --- installation ---
+
+.PHONY: install uninstall
+man8 := $(wildcard man/*.8)
+man5 := $(wildcard man/*.5)
+install: programs tools
+	$(INSTALL) -d $(DESTDIR)$(sbindir) $(DESTDIR)$(libexecdir) \
+		$(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man8 \
+		$(DESTDIR)$(sysconfdir)/sesrelayd $(DESTDIR)$(docdir)
+	$(INSTALL) -m 755 $(programs) $(DESTDIR)$(sbindir)
+	$(INSTALL) -m 755 $(B)/sesd $(DESTDIR)$(libexecdir)/sesrelayd-sesd
+	$(INSTALL) -m 644 $(man5) $(DESTDIR)$(mandir)/man5
+	$(INSTALL) -m 644 $(man8) $(DESTDIR)$(mandir)/man8
+	$(INSTALL) -m 644 README.md LICENSE $(DESTDIR)$(docdir)
+	test -e $(DESTDIR)$(sysconfdir)/sesrelayd/sesrelayd.conf || \
+		$(INSTALL) -m 644 conf/sesrelayd.conf \
+		$(DESTDIR)$(sysconfdir)/sesrelayd/sesrelayd.conf
+# The configuration and the spool are the operator's: they stay.
+uninstall:
+	rm -f $(addprefix $(DESTDIR)$(sbindir)/,$(notdir $(programs)))
+	rm -f $(DESTDIR)$(libexecdir)/sesrelayd-sesd
+	rm -f $(addprefix $(DESTDIR)$(mandir)/man5/,$(notdir $(man5)))
+	rm -f $(addprefix $(DESTDIR)$(mandir)/man8/,$(notdir $(man8)))
+	rm -rf $(DESTDIR)$(docdir)
+
+clean:
+	rm -rf build
+
+help:
+	@echo "make              build sesrelayd and sesrelayctl"
+	@echo "make demo         show the main job, end to end"
+	@echo "make check        every test (SAN=address,undefined: sanitized)"
+	@echo "make load         20,000 messages, and the same under kill -9"
+	@echo "make lint format  checks and layout of the source"
+	@echo "make install uninstall (PREFIX, DESTDIR)"
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,58 @@
+#!/bin/sh
+# Installs the Debian packages that a make target needs and that are missing.
+#
+#   scripts/setup.sh build|demo|check
+#
+# As root it installs them (no service is started by that); otherwise it prints
+# the one command that does, and fails.  With everything there it is silent and
+# takes no time.
+set -eu
+
+build="gcc make pkg-config libc6-dev libevent-dev libssl-dev libconfig-dev
+libjansson-dev uthash-dev libxxhash-dev"
+demo="$build openssl python3 libpython3.11-testsuite curl msmtp swaks"
+check="$demo libcmocka-dev python3-pytest clang libclang-rt-14-dev clang-tidy
+clang-format cppcheck shellcheck mandoc s-nail mutt opensmtpd procps"
+
+case ${1-} in
+build) want=$build ;;
+demo) want=$demo ;;
+check) want=$check ;;
+*)
+	echo "usage: $0 build|demo|check" >&2
+	exit 64
+	;;
+esac
+
+missing=
+for package in $want; do
+	status=$(dpkg-query -W -f='${db:Status-Status}' "$package" \
+		2>/dev/null) || status=
+	[ "$status" = installed ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -ne 0 ]; then
+	echo "missing packages; as root:" >&2
+	echo "  apt-get install --no-install-recommends$missing" >&2
+	exit 1
+fi
+
+# Mail servers come as test peers only: keep them from starting.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod 755 "$policy"
+	trap 'rm -f "$policy"' EXIT
+fi
+log=$(mktemp)
+export DEBIAN_FRONTEND=noninteractive
+echo "installing:$missing"
+# shellcheck disable=SC2086 # a list of words
+if ! { apt-get update && apt-get install -y --no-install-recommends \
+	$missing; } >"$log" 2>&1; then
+	tail -n 30 "$log" >&2
+	rm -f "$log"
+	exit 1
+fi
+rm -f "$log"
