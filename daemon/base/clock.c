@@ -1,0 +1,117 @@
+/*
+ * The two clocks of the loop thread, read once a turn, and their formats.
+ *
+ * Owns the cached times.  A clock that was never read is read at the first
+ * question, so programs without a loop get the time of their start.  Names of
+ * days and months are our own: strftime(3) would follow the locale.
+ */
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <time.h>
+
+static enum { UNREAD, REAL, FAKE } source;
+static int64_t mono_us, wall_us;
+
+static const char days[][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri",
+	"Sat" };
+static const char months[][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun",
+	"Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
+
+static int64_t read_us(clockid_t id)
+{
+	struct timespec ts;
+
+	/* Fails for an unknown clock only, and these two are known. */
+	ASSERT(clock_gettime(id, &ts) == 0);
+	return ts.tv_sec * US_PER_S + ts.tv_nsec / 1000;
+}
+
+void clock_update(void)
+{
+	if (source == FAKE)
+		return;
+	source = REAL;
+	mono_us = read_us(CLOCK_MONOTONIC);
+	wall_us = read_us(CLOCK_REALTIME);
+}
+
+int64_t clock_mono_us(void)
+{
+	if (source == UNREAD)
+		clock_update();
+	return mono_us;
+}
+
+int64_t clock_wall_us(void)
+{
+	if (source == UNREAD)
+		clock_update();
+	return wall_us;
+}
+
+void clock_set_fake(int64_t fake_mono_us, int64_t fake_wall_us)
+{
+	source = FAKE;
+	mono_us = fake_mono_us;
+	wall_us = fake_wall_us;
+}
+
+void clock_set_real(void)
+{
+	source = REAL;
+	clock_update();
+}
+
+/* Whole seconds and the microseconds after them, also before 1970. */
+static time_t seconds(int64_t us, int *rest)
+{
+	int64_t s = us / US_PER_S, r = us % US_PER_S;
+
+	if (r < 0) {
+		s--;
+		r += US_PER_S;
+	}
+	*rest = (int)r;
+	return (time_t)s;
+}
+
+static struct tm broken_down(int64_t us, int *rest, bool local)
+{
+	time_t s = seconds(us, rest);
+	struct tm tm = { .tm_mday = 1 };
+
+	/* Fails only beyond the year 2147483647; then it is 1900. */
+	if (local ? !localtime_r(&s, &tm) : !gmtime_r(&s, &tm))
+		tm = (struct tm){ .tm_mday = 1 };
+	return tm;
+}
+
+void clock_format_rfc5322(int64_t us, char *buf, size_t size)
+{
+	int rest;
+	struct tm tm = broken_down(us, &rest, false);
+
+	snprintf(buf, size, "%s, %d %s %04d %02d:%02d:%02d +0000",
+	    days[tm.tm_wday], tm.tm_mday, months[tm.tm_mon], tm.tm_year + 1900,
+	    tm.tm_hour, tm.tm_min, tm.tm_sec);
+}
+
+void clock_format_rfc3339(int64_t us, char *buf, size_t size)
+{
+	int rest;
+	struct tm tm = broken_down(us, &rest, false);
+
+	snprintf(buf, size, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ",
+	    tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
+	    tm.tm_sec, rest);
+}
+
+void clock_format_syslog(int64_t us, char *buf, size_t size)
+{
+	int rest;
+	struct tm tm = broken_down(us, &rest, true);
+
+	snprintf(buf, size, "%s %2d %02d:%02d:%02d", months[tm.tm_mon],
+	    tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+}

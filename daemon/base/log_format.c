@@ -1,0 +1,390 @@
+/*
+ * From an event to the bytes of its line.
+ *
+ * Pure; the log's thread.  Everything here appends to a struct log_text, which
+ * cuts off what does not fit: a line is bounded whatever a peer sent.  Members
+ * of a JSON object and fields of the journal go in whole or not at all.  Values
+ * are cut before they are escaped, so that an escape is never cut in half.
+ */
+#include "base/log_private.h"
+
+#include "base/clock.h"
+#include "base/id.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SYSLOG_FACILITY_MAIL 2
+
+static const char *const components[] = {
+	[LOG_SMTPD] = "smtpd",
+	[LOG_CLEANUP] = "cleanup",
+	[LOG_QMGR] = "qmgr",
+	[LOG_SMTP] = "smtp",
+	[LOG_CONTROL] = "control",
+	[LOG_MASTER] = "master",
+};
+
+static const struct {
+	const char *name;
+	int priority; /* syslog's */
+	const char *prefix; /* of a sentence */
+} levels[] = {
+	[LOG_LEVEL_ERROR] = { "error", 3, "error: " },
+	[LOG_LEVEL_WARNING] = { "warning", 4, "warning: " },
+	[LOG_LEVEL_INFO] = { "info", 6, "" },
+	[LOG_LEVEL_DEBUG] = { "debug", 7, "" },
+};
+
+/* The bytes that stay free for what ends a line: "}", newline, NUL. */
+#define RESERVE 3
+
+static void put(struct log_text *out, const char *data, size_t len)
+{
+	size_t end = sizeof(out->buf) - RESERVE;
+	size_t room = out->len < end ? end - out->len : 0;
+
+	if (len > room) {
+		len = room;
+		out->cut = true;
+	}
+	memcpy(out->buf + out->len, data, len);
+	out->len += len;
+	out->buf[out->len] = '\0';
+}
+
+static void put_str(struct log_text *out, const char *s)
+{
+	put(out, s, strlen(s));
+}
+
+PRINTF(2, 3)
+static void put_fmt(struct log_text *out, const char *fmt, ...)
+{
+	char buf[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(buf, sizeof(buf), fmt, ap);
+	va_end(ap);
+	put_str(out, buf);
+}
+
+/* Takes from the reserve. */
+static void put_end(struct log_text *out, char end)
+{
+	ASSERT(out->len < sizeof(out->buf) - 1);
+	out->buf[out->len++] = end;
+	out->buf[out->len] = '\0';
+}
+
+/* Take back what was put since `mark` if it did not fit. */
+static void put_whole(struct log_text *out, size_t mark)
+{
+	if (!out->cut)
+		return;
+	out->len = mark;
+	out->buf[mark] = '\0';
+	out->cut = false;
+}
+
+/* The escaped form of one byte: how many bytes it takes, up to 4. */
+static size_t escape_byte(unsigned char c, bool backslash, char out[4])
+{
+	static const char digits[] = "0123456789abcdef";
+
+	if (c >= 0x20 && c <= 0x7e && (c != '\\' || !backslash)) {
+		out[0] = (char)c;
+		return 1;
+	}
+	memcpy(out, "\\x", 2);
+	out[2] = digits[c >> 4];
+	out[3] = digits[c & 15];
+	return 4;
+}
+
+const char *log_escape(const char *in, size_t len, char *buf, size_t size)
+{
+	size_t used = 0;
+
+	ASSERT(size > 0);
+	for (size_t i = 0; i < len; i++) {
+		char bytes[4];
+		size_t n = escape_byte((unsigned char)in[i], true, bytes);
+
+		if (n > size - 1 - used)
+			break;
+		memcpy(buf + used, bytes, n);
+		used += n;
+	}
+	buf[used] = '\0';
+	return buf;
+}
+
+static void put_escaped(
+    struct log_text *out, const char *in, size_t max, bool backslash)
+{
+	char bytes[4];
+
+	for (; max > 0 && *in; in++, max--)
+		put(out, bytes,
+		    escape_byte((unsigned char)*in, backslash, bytes));
+}
+
+static void put_value(struct log_text *out, const char *value)
+{
+	put_escaped(out, value, LOG_VALUE_MAX, true);
+}
+
+/* " key=value", " key=<value>" or " (value)" with the comma where one goes. */
+static void put_field(
+    struct log_text *out, const struct log_field *field, bool first)
+{
+	static const struct {
+		const char *separator, *open, *close;
+		bool key;
+	} styles[] = {
+		[LOG_PLAIN] = { ", ", "=", "", true },
+		[LOG_NUMBER] = { ", ", "=", "", true },
+		[LOG_ANGLE] = { ", ", "=<", ">", true },
+		[LOG_NOTE] = { " ", "(", ")", false },
+	};
+
+	if (!first)
+		put_str(out, styles[field->style].separator);
+	if (styles[field->style].key)
+		put_str(out, field->key);
+	put_str(out, styles[field->style].open);
+	put_value(out, field->value);
+	put_str(out, styles[field->style].close);
+}
+
+/* What stands after the ident of a text line. */
+static void put_text_body(struct log_text *out, const struct log_entry *entry)
+{
+	const struct log_field *field = entry->fields;
+	char id[ID_BUF];
+	bool first = true;
+
+	if (entry->message)
+		put_str(out, levels[entry->level].prefix);
+	if (entry->id != LOG_NO_ID)
+		put_fmt(out, "%s: ", id_format(entry->id, id));
+	if (entry->message) {
+		put_escaped(out, entry->message, LOG_LINE_MAX, false);
+		return;
+	}
+	for (; field && field->style != LOG_END; field++) {
+		if (!field->value || field->style == LOG_HIDDEN)
+			continue;
+		put_field(out, field, first);
+		first = false;
+	}
+	if (first)
+		put_str(out, entry->event);
+}
+
+/*
+ * Length of the UTF-8 sequence at s, of at most len bytes; 0 when it is none:
+ * truncated, overlong, a surrogate, or beyond U+10FFFF.
+ */
+static size_t utf8_len(const unsigned char *s, size_t len)
+{
+	unsigned char low = 0x80, high = 0xbf;
+	size_t n;
+
+	if (s[0] < 0x80)
+		return 1;
+	if (s[0] < 0xc2 || s[0] > 0xf4)
+		return 0;
+	n = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+	if (s[0] == 0xe0)
+		low = 0xa0;
+	else if (s[0] == 0xed)
+		high = 0x9f;
+	else if (s[0] == 0xf0)
+		low = 0x90;
+	else if (s[0] == 0xf4)
+		high = 0x8f;
+	if (n > len || s[1] < low || s[1] > high)
+		return 0;
+	for (size_t i = 2; i < n; i++)
+		if (s[i] < 0x80 || s[i] > 0xbf)
+			return 0;
+	return n;
+}
+
+static void put_json_string(struct log_text *out, const char *in, size_t max)
+{
+	const unsigned char *s = (const unsigned char *)in;
+	size_t len = strlen(in), i = 0;
+
+	put_str(out, "\"");
+	while (i < len) {
+		size_t n = utf8_len(s + i, len - i);
+
+		if (i + (n ? n : 1) > max)
+			break;
+		if (s[i] == '"' || s[i] == '\\')
+			put_fmt(out, "\\%c", s[i]);
+		else if (n == 0 || s[i] < 0x20 || s[i] == 0x7f)
+			put_fmt(out, "\\u%04x", s[i]);
+		else
+			put(out, in + i, n);
+		i += n ? n : 1;
+	}
+	put_str(out, "\"");
+}
+
+/* Skips digits; false when there are none. */
+static bool skip_digits(const char **s)
+{
+	const char *start = *s;
+
+	while (**s >= '0' && **s <= '9')
+		(*s)++;
+	return *s > start;
+}
+
+/* A number as RFC 8259 section 6 has it, and not longer than one needs. */
+static bool is_json_number(const char *s)
+{
+	if (strlen(s) > 32)
+		return false;
+	s += *s == '-';
+	if (*s == '0')
+		s++;
+	else if (!skip_digits(&s))
+		return false;
+	if (*s == '.' && (s++, !skip_digits(&s)))
+		return false;
+	if (*s == 'e' || *s == 'E') {
+		s++;
+		s += *s == '+' || *s == '-';
+		if (!skip_digits(&s))
+			return false;
+	}
+	return *s == '\0';
+}
+
+static void put_json_member(struct log_text *out, const char *key,
+    const char *value, size_t max, bool number)
+{
+	size_t mark = out->len;
+
+	put_str(out, ",");
+	put_json_string(out, key, LOG_VALUE_MAX);
+	put_str(out, ":");
+	if (number && is_json_number(value))
+		put_str(out, value);
+	else
+		put_json_string(out, value, max);
+	put_whole(out, mark);
+}
+
+static void put_json(struct log_text *out, const struct log_entry *entry)
+{
+	const struct log_field *field = entry->fields;
+	char buf[64];
+
+	clock_format_rfc3339(entry->wall_us, buf, sizeof(buf));
+	put_fmt(out, "{\"time\":\"%s\"", buf);
+	put_json_member(out, "level", levels[entry->level].name, 16, false);
+	put_json_member(
+	    out, "component", components[entry->component], 16, false);
+	put_json_member(out, "event", entry->event, LOG_VALUE_MAX, false);
+	if (entry->id != LOG_NO_ID)
+		put_json_member(
+		    out, "id", id_format(entry->id, buf), ID_LEN, false);
+	for (; field && field->style != LOG_END; field++)
+		if (field->value)
+			put_json_member(out, field->key, field->value,
+			    LOG_VALUE_MAX, field->style == LOG_NUMBER);
+	if (entry->message)
+		put_json_member(
+		    out, "message", entry->message, LOG_VALUE_MAX * 2, false);
+	put_end(out, '}');
+}
+
+static void put_body(
+    struct log_text *out, const struct log_entry *entry, enum log_format format)
+{
+	if (format == LOG_FORMAT_JSON)
+		put_json(out, entry);
+	else
+		put_text_body(out, entry);
+}
+
+/* SESRELAYD_KEY=value, the key as the journal allows it. */
+static void put_journal_field(
+    struct log_text *out, const char *key, const char *value)
+{
+	size_t mark = out->len;
+
+	put_str(out, "SESRELAYD_");
+	for (size_t i = 0; i < 48 && key[i]; i++) {
+		char c = key[i];
+
+		if (c >= 'a' && c <= 'z')
+			c = (char)(c - 'a' + 'A');
+		else if (!((c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')))
+			c = '_';
+		put(out, &c, 1);
+	}
+	put_str(out, "=");
+	put_value(out, value);
+	put_str(out, "\n");
+	put_whole(out, mark);
+}
+
+/* Values are escaped, so the one-line form of the protocol always fits. */
+static void put_journal(
+    struct log_text *out, const struct log_entry *entry, enum log_format format)
+{
+	const struct log_field *field = entry->fields;
+	char id[ID_BUF];
+
+	put_fmt(out,
+	    "SYSLOG_IDENTIFIER=%s/%s\nSYSLOG_FACILITY=%d\n"
+	    "SYSLOG_PID=%d\nPRIORITY=%d\n",
+	    entry->name, components[entry->component], SYSLOG_FACILITY_MAIL,
+	    entry->pid, levels[entry->level].priority);
+	if (entry->id != LOG_NO_ID)
+		put_fmt(out, "QUEUE_ID=%s\n", id_format(entry->id, id));
+	put_str(out, "MESSAGE=");
+	put_body(out, entry, format);
+	put_end(out, '\n');
+	put_journal_field(out, "event", entry->event);
+	for (; field && field->style != LOG_END; field++)
+		if (field->value)
+			put_journal_field(out, field->key, field->value);
+}
+
+void log_format_entry(const struct log_entry *entry, enum log_format format,
+    enum log_frame frame, const char *hostname, struct log_text *out)
+{
+	int priority = levels[entry->level].priority;
+	char stamp[32];
+
+	out->len = 0;
+	out->cut = false;
+	if (frame == LOG_FRAME_JOURNAL) {
+		put_journal(out, entry, format);
+		return;
+	}
+	clock_format_syslog(entry->wall_us, stamp, sizeof(stamp));
+	if (frame == LOG_FRAME_PRIORITY)
+		put_fmt(out, "<%d>", priority);
+	else if (frame == LOG_FRAME_SYSLOG)
+		put_fmt(out, "<%d>%s ", SYSLOG_FACILITY_MAIL << 3 | priority,
+		    stamp);
+	else if (frame == LOG_FRAME_STREAM && format == LOG_FORMAT_TEXT)
+		put_fmt(out, "%s %s ", stamp, hostname);
+	if (frame == LOG_FRAME_SYSLOG || format == LOG_FORMAT_TEXT)
+		put_fmt(out, "%s/%s[%d]: ", entry->name,
+		    components[entry->component], entry->pid);
+	put_body(out, entry, format);
+	if (frame == LOG_FRAME_STREAM || frame == LOG_FRAME_PRIORITY)
+		put_end(out, '\n');
+}

@@ -1,0 +1,48 @@
+/*
+ * A run of bytes that somebody else owns.  Protocol parsers cut their input
+ * into slices instead of copying it; a slice is valid as long as the buffer
+ * that it was cut from.  Not terminated by NUL; may hold any byte.
+ */
+#ifndef BASE_SLICE_H
+#define BASE_SLICE_H
+
+#include "base/base.h"
+
+struct slice {
+	const char *ptr;
+	size_t len;
+};
+
+static inline struct slice slice_of(const char *ptr, size_t len)
+{
+	return (struct slice){ ptr, len };
+}
+
+struct slice slice_str(const char *s); /* of a C string */
+bool slice_eq(struct slice a, struct slice b);
+bool slice_eq_str(struct slice a, const char *s);
+/* ASCII case folding; the locale has no say in a protocol. */
+bool slice_caseeq_str(struct slice a, const char *s);
+bool slice_has_prefix(struct slice a, const char *prefix);
+bool slice_has_caseprefix(struct slice a, const char *prefix);
+/* Case-insensitive search for a C string; false if absent. */
+bool slice_casecontains(struct slice a, const char *needle);
+/* Without leading and trailing spaces and tabs. */
+struct slice slice_trim(struct slice a);
+/*
+ * Cut *rest at the first `sep`: returns what stood before it and leaves what
+ * follows in *rest.  Without a `sep`, all of it is returned and *rest is empty.
+ */
+struct slice slice_split(struct slice *rest, char sep);
+/* Next run of non-blanks (space, tab); empty when there is none left. */
+struct slice slice_word(struct slice *rest);
+/* Decimal digits only, nothing else, no overflow; else -1. */
+MUST_CHECK int slice_parse_u64(struct slice a, uint64_t *value);
+/* 16 hexadecimal digits and the like: 1 to 16 of them; else -1. */
+MUST_CHECK int slice_parse_hex(struct slice a, uint64_t *value);
+/* A terminated copy; free(3). */
+char *slice_dup(struct slice a);
+/* Copies at most size - 1 bytes and terminates; returns the bytes copied. */
+size_t slice_copy(struct slice a, char *buf, size_t size);
+
+#endif

@@ -1,0 +1,259 @@
+/*
+ * Threads that take jobs and give back completions; the only user of pthread.
+ *
+ * A worker owns its threads and the list of jobs that wait; a port owns the
+ * list of completed jobs and the eventfd.  Everything without a note below
+ * runs on the loop thread, worker_main() on the workers'.
+ *
+ * Locks: a worker's, then its port's, in this order; neither is held while a
+ * run() or done() is called.  Invariant: a job has left its worker's count of
+ * pending jobs exactly when it is on its port, as both happen under the
+ * worker's lock.  The eventfd is written when the port's list was empty, and
+ * cleared before the list is taken: a completion is never left without a wake.
+ */
+#include "base/work.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct work_port {
+	pthread_mutex_t lock;
+	struct work_list completed; /* under lock */
+	int n_workers;
+	int event_fd;
+};
+
+struct worker {
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	struct work_list waiting; /* under lock, as the next three */
+	size_t n_waiting;
+	size_t n_pending; /* waiting or running */
+	bool stopping;
+
+	struct work_port *port;
+	void (*run_batch)(void *ctx, struct work_list *batch); /* or NULL */
+	void *ctx;
+	char name[16];
+	int n_threads;
+	pthread_t threads[];
+};
+
+struct work_port *work_port_new(void)
+{
+	struct work_port *port = xcalloc(1, sizeof(*port));
+
+	pthread_mutex_init(&port->lock, NULL);
+	STAILQ_INIT(&port->completed);
+	port->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (port->event_fd < 0)
+		fatal("eventfd: %s", strerror(errno));
+	return port;
+}
+
+int work_port_fd(const struct work_port *port)
+{
+	return port->event_fd;
+}
+
+/* Worker thread.  Empties `jobs`. */
+static void port_complete(struct work_port *port, struct work_list *jobs)
+{
+	bool was_empty;
+
+	pthread_mutex_lock(&port->lock);
+	was_empty = STAILQ_EMPTY(&port->completed);
+	STAILQ_CONCAT(&port->completed, jobs);
+	pthread_mutex_unlock(&port->lock);
+	if (was_empty)
+		ASSERT(eventfd_write(port->event_fd, 1) == 0);
+}
+
+static bool port_take(struct work_port *port, struct work_list *jobs)
+{
+	STAILQ_INIT(jobs);
+	pthread_mutex_lock(&port->lock);
+	STAILQ_CONCAT(jobs, &port->completed);
+	pthread_mutex_unlock(&port->lock);
+	return !STAILQ_EMPTY(jobs);
+}
+
+/* One list a call: a done() that submits again cannot keep the loop here. */
+void work_port_dispatch(struct work_port *port)
+{
+	struct work_list jobs;
+	eventfd_t n;
+
+	/* EAGAIN, when there is nothing to clear, is as good. */
+	if (eventfd_read(port->event_fd, &n) < 0)
+		ASSERT(errno == EAGAIN);
+	if (!port_take(port, &jobs))
+		return;
+	while (!STAILQ_EMPTY(&jobs)) {
+		struct work_job *job = STAILQ_FIRST(&jobs);
+
+		/* First off the list: done() may free or resubmit it. */
+		STAILQ_REMOVE_HEAD(&jobs, link);
+		job->done(job);
+	}
+}
+
+void work_port_free(struct work_port *port)
+{
+	if (!port)
+		return;
+	ASSERT(port->n_workers == 0);
+	work_port_dispatch(port);
+	close(port->event_fd);
+	pthread_mutex_destroy(&port->lock);
+	free(port);
+}
+
+/* Under w->lock: the next job, or all of them for a batch worker. */
+static size_t take_jobs(struct worker *w, struct work_list *jobs)
+{
+	struct work_job *job = STAILQ_FIRST(&w->waiting);
+	size_t n = w->n_waiting;
+
+	STAILQ_INIT(jobs);
+	if (w->run_batch) {
+		STAILQ_CONCAT(jobs, &w->waiting);
+	} else {
+		n = 1;
+		STAILQ_REMOVE_HEAD(&w->waiting, link);
+		STAILQ_INSERT_TAIL(jobs, job, link);
+	}
+	w->n_waiting -= n;
+	return n;
+}
+
+static void run_jobs(struct worker *w, struct work_list *jobs)
+{
+	struct work_job *job;
+
+	if (w->run_batch) {
+		w->run_batch(w->ctx, jobs);
+		return;
+	}
+	STAILQ_FOREACH (job, jobs, link)
+		job->run(job);
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+	struct work_list jobs;
+
+	pthread_setname_np(pthread_self(), w->name);
+	pthread_mutex_lock(&w->lock);
+	for (;;) {
+		size_t n;
+
+		while (w->n_waiting == 0 && !w->stopping)
+			pthread_cond_wait(&w->wake, &w->lock);
+		if (w->n_waiting == 0)
+			break;
+		n = take_jobs(w, &jobs);
+		pthread_mutex_unlock(&w->lock);
+		run_jobs(w, &jobs);
+		pthread_mutex_lock(&w->lock);
+		port_complete(w->port, &jobs);
+		w->n_pending -= n;
+	}
+	pthread_mutex_unlock(&w->lock);
+	return NULL;
+}
+
+/* A new thread inherits the mask, so it is set before and put back after. */
+static void start_threads(struct worker *w)
+{
+	sigset_t all, saved;
+	int rc;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &saved);
+	for (int i = 0; i < w->n_threads; i++) {
+		rc = pthread_create(&w->threads[i], NULL, worker_main, w);
+		if (rc != 0)
+			fatal("cannot start thread %s: %s", w->name,
+			    strerror(rc));
+	}
+	pthread_sigmask(SIG_SETMASK, &saved, NULL);
+}
+
+static struct worker *worker_new(struct work_port *port, const char *name,
+    int threads, void (*run_batch)(void *ctx, struct work_list *batch),
+    void *ctx)
+{
+	struct worker *w;
+
+	ASSERT(threads > 0 && strlen(name) < sizeof(w->name));
+	w = xcalloc(1, sizeof(*w) + (size_t)threads * sizeof(w->threads[0]));
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_cond_init(&w->wake, NULL);
+	STAILQ_INIT(&w->waiting);
+	strcpy(w->name, name);
+	w->port = port;
+	w->run_batch = run_batch;
+	w->ctx = ctx;
+	w->n_threads = threads;
+	port->n_workers++;
+	start_threads(w);
+	return w;
+}
+
+struct worker *work_new(struct work_port *port, const char *name, int threads)
+{
+	return worker_new(port, name, threads, NULL, NULL);
+}
+
+struct worker *work_new_batch(struct work_port *port, const char *name,
+    void (*run_batch)(void *ctx, struct work_list *batch), void *ctx)
+{
+	ASSERT(run_batch);
+	return worker_new(port, name, 1, run_batch, ctx);
+}
+
+void work_submit(struct worker *w, struct work_job *job)
+{
+	ASSERT(job->done && (job->run || w->run_batch));
+	pthread_mutex_lock(&w->lock);
+	STAILQ_INSERT_TAIL(&w->waiting, job, link);
+	w->n_waiting++;
+	w->n_pending++;
+	pthread_cond_signal(&w->wake);
+	pthread_mutex_unlock(&w->lock);
+}
+
+size_t work_pending(struct worker *w)
+{
+	size_t n;
+
+	pthread_mutex_lock(&w->lock);
+	n = w->n_pending;
+	pthread_mutex_unlock(&w->lock);
+	return n;
+}
+
+void work_free(struct worker *w)
+{
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->lock);
+	w->stopping = true;
+	pthread_cond_broadcast(&w->wake);
+	pthread_mutex_unlock(&w->lock);
+	for (int i = 0; i < w->n_threads; i++)
+		pthread_join(w->threads[i], NULL);
+	w->port->n_workers--;
+	pthread_cond_destroy(&w->wake);
+	pthread_mutex_destroy(&w->lock);
+	free(w);
+}
