@@ -1,0 +1,39 @@
+/*
+ * A look at the header block as it streams by (RFC 5322 2.2), without keeping
+ * it: what the relay needs to know of a message, in constant memory.
+ * Content is canonical (CRLF), cut anywhere.  The block ends at the empty line,
+ * and just as well at a line that is no field: what follows is body.
+ */
+#ifndef SMTP_HEADER_H
+#define SMTP_HEADER_H
+
+#include "base/slice.h"
+
+#define HEADER_MESSAGE_ID_MAX 250
+#define HEADER_NAME_MAX 80
+
+struct header_scan {
+	unsigned n_received; /* Received: fields, for the loop guard */
+	bool has_date, has_from, has_message_id;
+	bool done; /* the header block has passed */
+	char message_id[HEADER_MESSAGE_ID_MAX + 1]; /* without <>, "" if none */
+	/* private */
+	uint8_t state;
+	uint8_t field;
+	uint8_t id_state;
+	char name[HEADER_NAME_MAX + 1];
+	size_t name_len, message_id_len;
+};
+
+void header_scan_init(struct header_scan *h);
+void header_scan_feed(struct header_scan *h, const char *in, size_t len);
+
+/*
+ * Our trace field (RFC 5321 4.4), ending in CRLF; HELO name and peer are
+ * reduced to harmless characters.  Returns the length; size >= 1024.
+ */
+size_t header_format_received(char *buf, size_t size, const char *helo,
+    const char *peer, const char *hostname, bool esmtp, const char *id,
+    const char *date);
+
+#endif
