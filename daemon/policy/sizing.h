@@ -1,0 +1,48 @@
+/*
+ * How many connections to SES are wanted now.
+ *
+ * It grows with the backlog only: never more connections than messages that
+ * could use them, never more than the limit, and while connecting fails only
+ * one is tried at a time, after a hold-off that doubles from 1 s to 1 min.
+ * "Too many concurrent SMTP connections" lowers the limit to what stood then
+ * less one; it recovers by one connection every 30 s.
+ */
+#ifndef POLICY_SIZING_H
+#define POLICY_SIZING_H
+
+#include "base/base.h"
+
+struct sizing {
+	unsigned limit; /* learned; UINT32_MAX: none */
+	int64_t limit_grows_us; /* when it may rise by one; 0: not lowered */
+	unsigned failures; /* connects failed in a row */
+	int64_t retry_us; /* no connect before this; 0: at once */
+};
+
+struct sizing_view {
+	unsigned max; /* delivery.connections */
+	unsigned connecting; /* not yet logged in */
+	unsigned open; /* logged in: idle and busy */
+	unsigned idle;
+	size_t backlog; /* messages that are ready to go */
+};
+
+void sizing_init(struct sizing *s);
+/* How many connects to start now. */
+unsigned sizing_want(
+    struct sizing *s, const struct sizing_view *view, int64_t now_us);
+void sizing_on_connected(struct sizing *s, int64_t now_us);
+/*
+ * A connect, handshake or login failed.  Failures of one burst count once.
+ * `jitter` is any random number.
+ */
+void sizing_on_failed(struct sizing *s, int64_t now_us, uint64_t jitter);
+/*
+ * "421 Too many concurrent SMTP connections" while `open` stood; when it was
+ * the answer to a connect, sizing_on_failed() is called as well.
+ */
+void sizing_on_conn_limit(struct sizing *s, unsigned open, int64_t now_us);
+/* When sizing_want() may say more than now; INT64_MAX: not by time alone. */
+int64_t sizing_next(const struct sizing *s, int64_t now_us);
+
+#endif

@@ -1,0 +1,124 @@
+/* When connections are renewed, and that a pool does not do it in one wave. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "policy/rotate.h"
+
+#define S INT64_C(1000000)
+#define OPENED (1000 * S)
+
+static const struct rotate_options usual = {
+	.messages_per_connection = 50,
+	.lifetime_us = 60 * S,
+	.idle_timeout_us = 4 * S,
+};
+
+static void test_limits_are_in_the_last_tenth(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 0; seed < 5000; seed++) {
+		struct rotate_limits l = rotate_plan(&usual, OPENED, seed);
+
+		assert_in_range(l.max_messages, 45, 50);
+		assert_true(l.expires_us >= OPENED + 54 * S);
+		assert_true(l.expires_us <= OPENED + 60 * S);
+	}
+}
+
+static void test_small_and_large_settings(void **state)
+{
+	struct rotate_options o = usual;
+
+	(void)state;
+	for (uint64_t seed = 0; seed < 500; seed++) {
+		struct rotate_limits l;
+
+		o.messages_per_connection = 1;
+		o.lifetime_us = 0;
+		l = rotate_plan(&o, OPENED, seed);
+		assert_int_equal(l.max_messages, 1);
+		assert_int_equal(l.expires_us, OPENED);
+
+		o.messages_per_connection = UINT32_MAX;
+		o.lifetime_us = 365 * 86400 * S;
+		l = rotate_plan(&o, OPENED, seed);
+		assert_true(l.max_messages >= UINT32_MAX / 10 * 9);
+		assert_true(l.expires_us <= OPENED + o.lifetime_us);
+		assert_true(l.expires_us >= OPENED + o.lifetime_us / 10 * 9);
+	}
+}
+
+/* 20 connections opened at once, wherever their numbers begin. */
+static void test_a_pool_spreads_out(void **state)
+{
+	(void)state;
+	for (uint64_t first = 0; first < 2000; first += 20) {
+		unsigned per_second[7] = { 0 }, counts[51] = { 0 };
+
+		for (uint64_t seed = first; seed < first + 20; seed++) {
+			struct rotate_limits l =
+			    rotate_plan(&usual, OPENED, seed);
+
+			per_second[(l.expires_us - OPENED) / S - 54]++;
+			counts[l.max_messages]++;
+		}
+		for (int i = 0; i < 6; i++)
+			assert_in_range(per_second[i], 1, 5);
+		for (int i = 45; i <= 50; i++)
+			assert_in_range(counts[i], 1, 5);
+	}
+}
+
+static void test_due(void **state)
+{
+	static const struct rotate_limits limits = {
+		.max_messages = 48,
+		.expires_us = OPENED + 57 * S,
+	};
+	static const struct {
+		unsigned messages;
+		int64_t idle_since_us, now_us;
+		enum rotate_reason reason;
+	} rows[] = {
+		{ 0, 0, OPENED, ROTATE_NOT },
+		{ 47, 0, OPENED + 57 * S - 1, ROTATE_NOT },
+		{ 48, 0, OPENED, ROTATE_COUNT },
+		{ 49, 0, OPENED, ROTATE_COUNT },
+		{ 0, 0, OPENED + 57 * S, ROTATE_AGE },
+		{ 1, OPENED, OPENED + 4 * S - 1, ROTATE_NOT },
+		{ 1, OPENED, OPENED + 4 * S, ROTATE_IDLE },
+		/* Busy for long is not idle. */
+		{ 1, 0, OPENED + 50 * S, ROTATE_NOT },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		assert_int_equal(rotate_due(&usual, &limits, rows[i].messages,
+				     rows[i].idle_since_us, rows[i].now_us),
+		    rows[i].reason);
+}
+
+static void test_names(void **state)
+{
+	(void)state;
+	for (int i = ROTATE_NOT; i <= ROTATE_IDLE; i++)
+		for (int j = ROTATE_NOT; j < i; j++)
+			assert_string_not_equal(
+			    rotate_reason_name(i), rotate_reason_name(j));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_limits_are_in_the_last_tenth),
+		cmocka_unit_test(test_small_and_large_settings),
+		cmocka_unit_test(test_a_pool_spreads_out),
+		cmocka_unit_test(test_due),
+		cmocka_unit_test(test_names),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
