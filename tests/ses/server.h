@@ -1,0 +1,114 @@
+#ifndef SES_SERVER_H
+#define SES_SERVER_H
+
+#include "journal.h"
+#include "rules.h"
+#include "settings.h"
+
+#include <event2/event.h>
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+struct session;
+struct listener;
+TAILQ_HEAD(session_list, session);
+
+/* How a port speaks. */
+enum mode { MODE_STARTTLS, MODE_WRAPPER, MODE_PLAIN };
+
+/* Wrongs of the client that are counted and journalled. */
+enum violation {
+	VIOLATION_PIPELINING, /* bytes before our reply was sent */
+	VIOLATION_AUTH_IN_CLEAR,
+	VIOLATION_MAIL_IN_CLEAR, /* MAIL, RCPT, DATA or their bytes */
+	VIOLATION_BEFORE_TLS, /* bytes between STARTTLS and our 220 */
+	VIOLATION_NO_EHLO, /* after STARTTLS, or at all */
+	VIOLATION_PARAMETER, /* of an extension not offered */
+	VIOLATION_SYNTAX, /* no <>, space after the colon, 8 bits ... */
+	VIOLATION_BARE_LINE_END, /* bare CR or LF in a command */
+	VIOLATION_LONG_COMMAND,
+	VIOLATION_UNKNOWN_COMMAND,
+	VIOLATION_BARE_CR, /* from here on: in the content */
+	VIOLATION_BARE_LF,
+	VIOLATION_NUL,
+	VIOLATION_LONG_LINE,
+	VIOLATION_UNSTUFFED,
+	VIOLATIONS,
+};
+
+const char *violation_name(enum violation v);
+
+struct stats {
+	unsigned long accepted, recipients, rejected, throttled;
+	unsigned long violations[VIOLATIONS], violations_total;
+	unsigned long connections_now, connections_peak, connections_total;
+	unsigned long max_messages; /* most on one connection */
+};
+
+/* Recipients taken: a bucket for the rate, a ring of minutes for the day. */
+struct quota {
+	double tokens;
+	uint64_t filled_us;
+	uint32_t minute[1440];
+	uint64_t minute_no;
+	unsigned long day;
+};
+
+struct server {
+	struct event_base *base;
+	struct settings set;
+	struct rules rules;
+	struct journal journal;
+	struct stats stats;
+	struct quota quota;
+	SSL_CTX *tls;
+	int tls_max;
+	char software[10]; /* of the greeting */
+	unsigned long last_txn;
+	struct session_list live; /* connections that speak */
+	struct session_list leaving; /* we sent FIN, they not yet */
+	struct session_list dead; /* to be freed at the turn's end */
+	struct session_list dirty; /* live ones with output; by .turn */
+	struct event *turn;
+	struct listener *listeners;
+	unsigned listener_count;
+	bool refusing;
+	bool quitting;
+	int spare_fd; /* given up to shed a connection */
+};
+
+bool server_init(struct server *sv);
+void server_fini(struct server *sv);
+/* Runs the turn's end soon: journal, output of dirty sessions, the dead. */
+void server_wake(struct server *sv);
+/* After a setting changed: timers of living sessions. */
+void server_settings_changed(struct server *sv);
+void server_drop_connections(struct server *sv, bool reset);
+
+/* listener.c. */
+
+/* ADDR:PORT:MODE; false after a line on stderr. */
+bool listener_add(struct server *sv, const char *spec);
+bool listener_start_all(struct server *sv);
+/* True if no port needs a certificate. */
+bool listener_all_plain(const struct server *sv);
+void listener_free_all(struct server *sv);
+/* Connects are refused from now on, or taken again; false if that failed. */
+bool listener_refuse(struct server *sv, bool refuse);
+/* One "listen MODE ADDR PORT" line each. */
+void listener_print(const struct server *sv, struct buf *out);
+/* Splits "ADDR:PORT" and binds; the fd, or -1 after a line on stderr. */
+int listener_bind(const char *addr_port, bool with_listen);
+/* Address and port an fd is bound to. */
+void listener_name(int fd, char *addr, size_t cap, int *port);
+
+/* control.c. */
+
+struct control;
+struct control *control_new(struct server *sv, const char *addr_port);
+void control_free(struct control *c);
+void control_print(const struct control *c, struct buf *out);
+
+#endif
