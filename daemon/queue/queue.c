@@ -1,0 +1,247 @@
+/*
+ * The queue: lanes, the heap of due times, the index by id, and counts.
+ *
+ * It owns every stub.  A stub's state and its place change together, in
+ * place_remove() and place_add() alone; every public function that moves a
+ * stub asserts first that the edge is one of those in the header, so a stub is
+ * on exactly one list at any time.  Pure memory, no clock: `now` is given.
+ * Loop thread only.
+ */
+#include "queue/queue.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+TAILQ_HEAD(stub_list, stub);
+
+struct queue {
+	struct stub_list lanes[STUB_N_STATES]; /* WAITING's stays empty */
+	struct heap waiting;
+	size_t counts[STUB_N_STATES];
+	uint64_t bytes;
+	struct stub *by_id;
+};
+
+#define FROM(state) (1u << (state))
+
+struct queue *queue_new(void)
+{
+	struct queue *q = xcalloc(1, sizeof(*q));
+
+	for (int i = 0; i < STUB_N_STATES; i++)
+		TAILQ_INIT(&q->lanes[i]);
+	heap_init(&q->waiting);
+	return q;
+}
+
+void queue_free(struct queue *q)
+{
+	struct stub *s, *next;
+
+	if (q == NULL)
+		return;
+	HASH_ITER (hh, q->by_id, s, next) {
+		HASH_DEL(q->by_id, s);
+		stub_free(s);
+	}
+	heap_fini(&q->waiting);
+	free(q);
+}
+
+static void place_remove(struct queue *q, struct stub *s)
+{
+	if (s->state == STUB_WAITING)
+		heap_remove(&q->waiting, &s->due);
+	else if (s->state != STUB_NEW)
+		TAILQ_REMOVE(&q->lanes[s->state], s, link);
+	if (s->state != STUB_NEW)
+		q->counts[s->state]--;
+	s->state = STUB_NEW;
+}
+
+static void place_add(struct queue *q, struct stub *s, enum stub_state state)
+{
+	ASSERT(s->state == STUB_NEW && state != STUB_WAITING);
+	TAILQ_INSERT_TAIL(&q->lanes[state], s, link);
+	s->state = (uint8_t)state;
+	q->counts[state]++;
+}
+
+static void move(
+    struct queue *q, struct stub *s, unsigned from, enum stub_state to)
+{
+	ASSERT(FROM(s->state) & from);
+	place_remove(q, s);
+	place_add(q, s, to);
+}
+
+static void add(struct queue *q, struct stub *s, enum stub_state state)
+{
+	ASSERT(s->state == STUB_NEW && queue_find(q, s->id) == NULL);
+	HASH_ADD(hh, q->by_id, id, sizeof(s->id), s);
+	q->bytes += s->size;
+	place_add(q, s, state);
+}
+
+void queue_add_ready(struct queue *q, struct stub *s)
+{
+	add(q, s, STUB_READY);
+}
+
+void queue_add_held(struct queue *q, struct stub *s)
+{
+	add(q, s, STUB_HELD);
+}
+
+static struct stub *waiting_head(const struct queue *q)
+{
+	struct heap_item *it = heap_peek(&q->waiting);
+
+	return it != NULL ? CONTAINER_OF(it, struct stub, due) : NULL;
+}
+
+static void wake_due(struct queue *q, int64_t now_us)
+{
+	struct stub *s;
+
+	while ((s = waiting_head(q)) != NULL && s->due.key <= now_us)
+		move(q, s, FROM(STUB_WAITING), STUB_READY);
+}
+
+struct stub *queue_take(struct queue *q, int64_t now_us)
+{
+	struct stub *s;
+
+	wake_due(q, now_us);
+	s = TAILQ_FIRST(&q->lanes[STUB_READY]);
+	if (s != NULL)
+		move(q, s, FROM(STUB_READY), STUB_INFLIGHT);
+	return s;
+}
+
+const struct stub *queue_peek(struct queue *q, int64_t now_us)
+{
+	wake_due(q, now_us);
+	return TAILQ_FIRST(&q->lanes[STUB_READY]);
+}
+
+void queue_untake(struct queue *q, struct stub *s)
+{
+	ASSERT(s->state == STUB_INFLIGHT);
+	place_remove(q, s);
+	TAILQ_INSERT_HEAD(&q->lanes[STUB_READY], s, link);
+	s->state = STUB_READY;
+	q->counts[STUB_READY]++;
+}
+
+void queue_wait(struct queue *q, struct stub *s, int64_t due_us)
+{
+	ASSERT(FROM(s->state) & (FROM(STUB_INFLIGHT) | FROM(STUB_READY)));
+	place_remove(q, s);
+	heap_item_init(&s->due);
+	heap_push(&q->waiting, &s->due, due_us);
+	s->state = STUB_WAITING;
+	q->counts[STUB_WAITING]++;
+}
+
+void queue_ready(struct queue *q, struct stub *s)
+{
+	move(q, s, FROM(STUB_WAITING) | FROM(STUB_INFLIGHT) | FROM(STUB_HELD),
+	    STUB_READY);
+}
+
+void queue_hold(struct queue *q, struct stub *s)
+{
+	move(q, s, FROM(STUB_READY) | FROM(STUB_WAITING) | FROM(STUB_INFLIGHT),
+	    STUB_HELD);
+}
+
+void queue_remove(struct queue *q, struct stub *s)
+{
+	ASSERT(s->state != STUB_NEW);
+	place_remove(q, s);
+	HASH_DEL(q->by_id, s);
+	ASSERT(q->bytes >= s->size);
+	q->bytes -= s->size;
+	stub_free(s);
+}
+
+struct stub *queue_find(struct queue *q, uint64_t id)
+{
+	struct stub *s;
+
+	HASH_FIND(hh, q->by_id, &id, sizeof(id), s);
+	return s;
+}
+
+int64_t queue_next_due(const struct queue *q)
+{
+	const struct stub *s = waiting_head(q);
+
+	return s != NULL ? s->due.key : INT64_MAX;
+}
+
+size_t queue_count(const struct queue *q, enum stub_state state)
+{
+	ASSERT(state < STUB_N_STATES);
+	return q->counts[state];
+}
+
+size_t queue_total(const struct queue *q)
+{
+	return HASH_COUNT(q->by_id);
+}
+
+uint64_t queue_bytes(const struct queue *q)
+{
+	return q->bytes;
+}
+
+int64_t queue_oldest(const struct queue *q)
+{
+	const struct stub *s;
+	int64_t oldest = 0;
+
+	for (s = q->by_id; s != NULL; s = s->hh.next)
+		if (oldest == 0 || s->arrival_us < oldest)
+			oldest = s->arrival_us;
+	return oldest;
+}
+
+void queue_each(struct queue *q, enum stub_state state,
+    bool (*fn)(void *ctx, struct stub *s), void *ctx)
+{
+	struct stub *s;
+
+	if (state == STUB_N_STATES) {
+		for (s = q->by_id; s != NULL; s = s->hh.next)
+			if (!fn(ctx, s))
+				return;
+	} else if (state == STUB_WAITING) {
+		for (size_t i = 0; i < q->waiting.n; i++) {
+			struct heap_item *it = q->waiting.items[i];
+
+			if (!fn(ctx, CONTAINER_OF(it, struct stub, due)))
+				return;
+		}
+	} else {
+		TAILQ_FOREACH (s, &q->lanes[state], link)
+			if (!fn(ctx, s))
+				return;
+	}
+}
+
+const char *stub_state_name(enum stub_state state)
+{
+	static const char *const names[STUB_N_STATES] = {
+		[STUB_NEW] = "new",
+		[STUB_READY] = "ready",
+		[STUB_WAITING] = "waiting",
+		[STUB_INFLIGHT] = "active",
+		[STUB_HELD] = "held",
+	};
+
+	ASSERT(state < STUB_N_STATES);
+	return names[state];
+}

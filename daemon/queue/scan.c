@@ -1,0 +1,253 @@
+/*
+ * Reads a whole spool: outcomes first, then arrivals in file order, and says
+ * which messages are alive.  For the daemon's start (spool_scan.c), in steps
+ * on a disk thread, and for sesrelayctl (inspect.c), read-only.
+ *
+ * A message may stand in two segments when a crash came between compaction's
+ * copy and the removal of the original: `seen` remembers where each live id
+ * was found, and the later copy replaces the earlier one.  Owned by whoever
+ * runs the step; nothing is shared but the directory fds.
+ */
+#include "queue/spool_private.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/stat.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+void scan_init(struct scan *scan, const struct spool_dirs *dirs)
+{
+	*scan = (struct scan){ .dirs = dirs, .reader = { .fd = -1 } };
+}
+
+void scan_fini(struct scan *scan)
+{
+	segment_close(&scan->reader);
+	free(scan->arrivals.items);
+	free(scan->outcomes.items);
+	idmap_fini(&scan->finished);
+	idmap_fini(&scan->seen);
+	idmap_fini(&scan->large);
+	states_fini(&scan->states);
+}
+
+void scan_chunk_fini(struct scan_chunk *chunk)
+{
+	for (size_t i = 0; i < chunk->n; i++)
+		message_free(chunk->entries[i].message);
+	spool_notes_fini(&chunk->notes);
+}
+
+static void apply_outcome(struct scan *scan, const struct record_outcome *o)
+{
+	bool ends =
+	    o->last || o->event == RECORD_DELETE || o->event == RECORD_VOID;
+
+	if (o->id == 0 || idmap_get(&scan->finished, o->id, NULL))
+		return;
+	if (!ends) {
+		states_note(
+		    &scan->states, o->id, o->event, o->rcpts, o->n_rcpts);
+		return;
+	}
+	states_drop(&scan->states, o->id);
+	idmap_put(&scan->finished, o->id, 0);
+}
+
+static void read_outcomes_of(
+    struct scan *scan, uint32_t number, struct scan_chunk *chunk)
+{
+	struct record_outcome o;
+	struct segment_item item;
+	struct segment_reader r;
+	size_t n_damaged = 0;
+	struct err err;
+
+	if (segment_open(
+		&r, scan->dirs->outcomes, RECORD_OUTCOMES, number, &err) < 0) {
+		if (err.code == ENOENT && !scan->set_aside)
+			return;
+		scan->blind = true;
+		spool_notes_add(
+		    &chunk->notes, "outcomes/%09u: %s", number, err.text);
+		return;
+	}
+	for (;;) {
+		segment_next_line(&r, &item);
+		if (item.kind == SEGMENT_END || item.kind == SEGMENT_TORN)
+			break;
+		if (item.kind == SEGMENT_LINE &&
+		    record_decode_outcome(item.text, &o) == 0) {
+			if (o.event != RECORD_OTHER)
+				apply_outcome(scan, &o);
+		} else {
+			n_damaged++;
+		}
+	}
+	if (item.kind == SEGMENT_TORN && scan->set_aside)
+		stat_add(STAT_SPOOL_TORN, 1);
+	if (r.unreadable)
+		scan->blind = true;
+	if (n_damaged > 0) {
+		if (scan->set_aside)
+			stat_add(STAT_SPOOL_DAMAGED, (int64_t)n_damaged);
+		spool_notes_add(&chunk->notes,
+		    "outcomes/%09u: %zu damaged lines skipped; what they "
+		    "ended may be sent again",
+		    number, n_damaged);
+	}
+	segment_close(&r);
+}
+
+static void read_outcomes(struct scan *scan, struct scan_chunk *chunk)
+{
+	for (size_t i = 0; i < scan->outcomes.n; i++)
+		read_outcomes_of(scan, scan->outcomes.items[i], chunk);
+	if (scan->blind)
+		spool_notes_add(&chunk->notes,
+		    "outcomes are missing, so what was sent already is not "
+		    "known: every message found is held; release them when "
+		    "that is clear");
+}
+
+static void add_dead(struct scan_chunk *chunk, struct spool_ref ref)
+{
+	chunk->entries[chunk->n++] = (struct scan_entry){ .old = ref };
+}
+
+static void damaged(struct scan *scan, const struct segment_item *item,
+    struct scan_chunk *chunk)
+{
+	struct segment_reader *r = &scan->reader;
+	char id[ID_BUF];
+
+	/* Nobody misses what is finished. */
+	if (item->line.id != 0 && item->len == record_total(&item->line) &&
+	    idmap_get(&scan->finished, item->line.id, NULL))
+		return;
+	scan->doubtful = true;
+	spool_notes_add(&chunk->notes,
+	    "arrivals/%09u: %llu bytes at %llu are damaged%s%s", r->number,
+	    (unsigned long long)item->len, (unsigned long long)item->offset,
+	    item->line.id != 0 ? ", among them message " : "",
+	    item->line.id != 0 ? id_format(item->line.id, id) : "");
+	if (!scan->set_aside)
+		return;
+	stat_add(STAT_SPOOL_DAMAGED, 1);
+	if (r->unreadable ||
+	    failed_set_aside(
+		scan->dirs, r, item->offset, item->len, &chunk->notes) < 0)
+		chunk->keep = r->number;
+}
+
+static void record(struct scan *scan, const struct segment_item *item,
+    struct scan_chunk *chunk)
+{
+	const struct record_line *line = &item->line;
+	struct scan_entry entry = { 0 };
+	struct record_extra extra;
+	uint64_t old;
+
+	if (idmap_get(&scan->finished, line->id, NULL)) {
+		add_dead(chunk, line->ref);
+		return;
+	}
+	entry.message = record_decode_head(item->text, line->id, &extra);
+	if (entry.message == NULL) {
+		damaged(scan, item, chunk);
+		return;
+	}
+	entry.message->ref = line->ref;
+	if (!entry.message->large)
+		entry.message->size = line->body_len;
+	else
+		idmap_put(&scan->large, line->id, 0);
+	entry.held = extra.held;
+	states_apply(&scan->states, entry.message, &entry.held);
+	entry.held = entry.held || scan->blind;
+	if (idmap_get(&scan->seen, line->id, &old))
+		entry.old = ref_unpack(old);
+	idmap_put(&scan->seen, line->id, ref_pack(line->ref));
+	chunk->entries[chunk->n++] = entry;
+}
+
+static void open_next(struct scan *scan, struct scan_chunk *chunk)
+{
+	uint32_t number = scan->arrivals.items[scan->next];
+	struct err err;
+
+	if (segment_open(&scan->reader, scan->dirs->arrivals, RECORD_ARRIVALS,
+		number, &err) == 0)
+		return;
+	scan->next++;
+	if (err.code == ENOENT && !scan->set_aside)
+		return;
+	scan->doubtful = true;
+	chunk->keep = number;
+	spool_notes_add(
+	    &chunk->notes, "arrivals/%09u is left alone: %s", number, err.text);
+}
+
+/* Content whose arrival never became durable, or is finished. */
+static bool sweep_large(void *ctx, const char *name)
+{
+	struct scan *scan = ctx;
+	uint64_t id;
+
+	if (id_parse(slice_str(name), &id) == 0 && id <= scan->highest &&
+	    !idmap_get(&scan->large, id, NULL))
+		(void)!file_unlink(scan->dirs->large, name, NULL);
+	return true;
+}
+
+static void finish(struct scan *scan, struct scan_chunk *chunk)
+{
+	struct err err;
+
+	chunk->done = true;
+	idmap_fini(&scan->finished);
+	idmap_fini(&scan->seen);
+	if (!scan->set_aside || scan->doubtful)
+		return;
+	if (dirs_each(scan->dirs->large, sweep_large, scan, &err) < 0)
+		spool_notes_add(&chunk->notes, "%s", err.text);
+}
+
+void scan_step(struct scan *scan, struct scan_chunk *chunk)
+{
+	struct segment_reader *r = &scan->reader;
+	struct segment_item item;
+
+	memset(chunk, 0, sizeof(*chunk));
+	if (!scan->outcomes_read) {
+		read_outcomes(scan, chunk);
+		scan->outcomes_read = true;
+	}
+	/* The newest one may have been cut short in any way. */
+	while (chunk->n < SCAN_CHUNK && chunk->keep == 0) {
+		if (r->fd < 0 && scan->next == scan->arrivals.n) {
+			finish(scan, chunk);
+			return;
+		}
+		if (r->fd < 0) {
+			open_next(scan, chunk);
+			continue;
+		}
+		segment_next(r, scan->next + 1 == scan->arrivals.n, &item);
+		if (item.kind == SEGMENT_RECORD) {
+			record(scan, &item, chunk);
+		} else if (item.kind == SEGMENT_DAMAGE) {
+			damaged(scan, &item, chunk);
+		} else {
+			if (item.kind == SEGMENT_TORN && scan->set_aside)
+				stat_add(STAT_SPOOL_TORN, 1);
+			if (r->unreadable)
+				chunk->keep = r->number;
+			segment_close(r);
+			scan->next++;
+		}
+	}
+}

@@ -1,0 +1,272 @@
+/*
+ * failed/: dead letters, and damaged bytes that were set aside.
+ *
+ * On disk threads.  A file gets its name only when it is whole and durable: it
+ * is written as .NAME.tmp, synced, renamed, and the directory is synced; what
+ * a crash leaves of that is removed at the next start.  Text from outside is
+ * escaped before it becomes a header line.
+ */
+#include "queue/spool_private.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/stat.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define COPY_BYTES (256u * 1024)
+#define NAME_BUF 64
+#define TEMPORARY_BUF (NAME_BUF + 8)
+
+struct bury_job {
+	struct spool_job job; /* first */
+	struct spool_letter letter; /* points to the copies below */
+	uint16_t *rcpts;
+	char *reason, *reply;
+	void (*done)(void *ctx, int rc, const struct err *err);
+	void *ctx;
+	int rc;
+	struct err err;
+	struct spool_notes notes;
+};
+
+static void temporary_name(const char *name, char buf[TEMPORARY_BUF])
+{
+	snprintf(buf, TEMPORARY_BUF, ".%s.tmp", name);
+}
+
+static int begin_file(
+    const struct spool_dirs *dirs, const char *name, struct err *err)
+{
+	char temporary[TEMPORARY_BUF];
+
+	temporary_name(name, temporary);
+	unlinkat(dirs->failed, temporary, 0);
+	return file_create(dirs->failed, temporary, 0600, err);
+}
+
+/* Closes fd.  `rc` tells whether the content could be written. */
+static int end_file(const struct spool_dirs *dirs, const char *name, int fd,
+    bool durable, int rc, struct err *err)
+{
+	char temporary[TEMPORARY_BUF];
+
+	temporary_name(name, temporary);
+	if (rc == 0 && durable)
+		rc = file_datasync(fd, err);
+	close(fd);
+	if (rc == 0 &&
+	    renameat(dirs->failed, temporary, dirs->failed, name) < 0)
+		rc = err_sys(err, "cannot rename %s", temporary);
+	if (rc == 0 && durable)
+		rc = file_sync_dir(dirs->failed, err);
+	if (rc < 0)
+		unlinkat(dirs->failed, temporary, 0);
+	return rc;
+}
+
+static bool exists(const struct spool_dirs *dirs, const char *name)
+{
+	return faccessat(dirs->failed, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+int failed_set_aside(const struct spool_dirs *dirs, struct segment_reader *r,
+    uint64_t offset, uint64_t len, struct spool_notes *notes)
+{
+	char name[NAME_BUF];
+	struct err err;
+	int rc = 0, fd;
+
+	snprintf(name, sizeof(name), "damaged-%09u-%llu", r->number,
+	    (unsigned long long)offset);
+	if (exists(dirs, name))
+		return 0;
+	fd = begin_file(dirs, name, &err);
+	if (fd < 0)
+		goto fail;
+	for (uint64_t at = offset; at < offset + len && rc == 0;) {
+		size_t n = offset + len - at < COPY_BYTES
+		    ? (size_t)(offset + len - at)
+		    : COPY_BYTES;
+
+		rc = file_write_all(fd, segment_peek(r, at, n), n, &err);
+		at += n;
+	}
+	rc = end_file(dirs, name, fd, true, rc, &err);
+	if (rc < 0)
+		goto fail;
+	spool_notes_add(notes, "copied to failed/%s", name);
+	return 0;
+fail:
+	spool_notes_add(notes, "failed/%s: %s", name, err.text);
+	return -1;
+}
+
+void failed_set_aside_record(const struct spool_dirs *dirs,
+    struct spool_ref ref, struct spool_notes *notes)
+{
+	struct segment_reader r;
+	struct segment_item item;
+
+	if (segment_open(
+		&r, dirs->arrivals, RECORD_ARRIVALS, ref.segment, NULL) < 0)
+		return;
+	r.pos = ref.offset;
+	segment_next(&r, true, &item);
+	if (item.kind == SEGMENT_DAMAGE || item.kind == SEGMENT_TORN)
+		(void)!failed_set_aside(dirs, &r, item.offset, item.len, notes);
+	segment_close(&r);
+}
+
+/* --- dead letters --- */
+
+static void add_header(
+    struct record_buf *out, const char *key, const char *value)
+{
+	record_buf_append(out, "X-Sesrelayd-", strlen("X-Sesrelayd-"));
+	record_buf_append(out, key, strlen(key));
+	record_buf_append(out, ": ", 2);
+	record_escape(out, slice_str(value), 0);
+	record_buf_append(out, "\r\n", 2);
+}
+
+static void add_recipients(struct record_buf *out, const struct message *m,
+    const struct spool_letter *letter)
+{
+	if (letter->n_rcpts == 0)
+		for (unsigned i = 0; i < m->n_rcpts; i++)
+			add_header(out, "Recipient", m->rcpts[i].addr);
+	for (unsigned i = 0; i < letter->n_rcpts; i++)
+		if (letter->rcpts[i] < m->n_rcpts)
+			add_header(
+			    out, "Recipient", m->rcpts[letter->rcpts[i]].addr);
+}
+
+static void add_headers(struct record_buf *out, const struct message *m,
+    const struct spool_letter *letter)
+{
+	char text[ID_BUF + RECORD_TIME_LEN];
+
+	add_header(out, "Id", id_format(m->id, text));
+	record_encode_time(letter->time_us, text);
+	add_header(out, "Time", text);
+	record_encode_time(m->arrival_us, text);
+	add_header(out, "Arrival", text);
+	add_header(out, "Sender", m->sender);
+	add_recipients(out, m, letter);
+	add_header(out, "Body", m->body_8bit ? "8BITMIME" : "7BIT");
+	add_header(out, "Reason", letter->reason);
+	if (letter->reply != NULL)
+		add_header(out, "Reply", letter->reply);
+}
+
+static int write_large(const struct spool_dirs *dirs, int fd,
+    const struct message *m, struct err *err)
+{
+	struct body piece;
+	int rc = 0;
+
+	body_init(&piece);
+	for (uint64_t at = 0; at < m->size && rc == 0; at += piece.len) {
+		uint64_t left = m->size - at;
+
+		piece.len = 0;
+		rc = load_large(dirs, m->id, at,
+		    left < COPY_BYTES ? (size_t)left : COPY_BYTES, &piece, err);
+		if (rc == 0)
+			rc = file_write_all(fd, piece.data, piece.len, err);
+	}
+	body_fini(&piece);
+	return rc;
+}
+
+static int write_letter(const struct spool_dirs *dirs, bool durable,
+    const struct message *m, const struct spool_letter *letter, struct err *err)
+{
+	struct record_buf headers = { 0 };
+	char name[NAME_BUF], id[ID_BUF];
+	int fd, rc;
+
+	id_format(m->id, id);
+	snprintf(name, sizeof(name), "%s.eml", id);
+	for (unsigned i = 2; exists(dirs, name); i++)
+		snprintf(name, sizeof(name), "%s.%u.eml", id, i);
+	fd = begin_file(dirs, name, err);
+	if (fd < 0)
+		return -1;
+	add_headers(&headers, m, letter);
+	rc = file_write_all(fd, headers.data, headers.len, err);
+	record_buf_fini(&headers);
+	if (rc == 0 && m->large)
+		rc = write_large(dirs, fd, m, err);
+	else if (rc == 0)
+		rc = file_write_all(fd, m->body.data, m->body.len, err);
+	return end_file(dirs, name, fd, durable, rc, err);
+}
+
+static void bury_run(struct work_job *work)
+{
+	struct bury_job *job = CONTAINER_OF(work, struct bury_job, job.work);
+	const struct spool *s = job->job.spool;
+	struct message *m;
+
+	job->rc = -1;
+	m = load_message(&s->dirs, job->letter.id, job->letter.ref, &job->err);
+	if (m == NULL && job->err.code == EBADMSG)
+		failed_set_aside_record(&s->dirs, job->letter.ref, &job->notes);
+	if (m != NULL)
+		job->rc = write_letter(
+		    &s->dirs, s->durable, m, &job->letter, &job->err);
+	message_free(m);
+}
+
+static void bury_done(struct work_job *work)
+{
+	struct bury_job *job = CONTAINER_OF(work, struct bury_job, job.work);
+	struct spool *s = spool_job_end(&job->job);
+	struct spool_ref ref = spool_where(s, job->letter.id, job->letter.ref);
+
+	if (job->rc < 0 && ref_pack(ref) != ref_pack(job->letter.ref)) {
+		job->letter.ref = ref;
+		spool_submit(s, s->disk, &job->job);
+		return;
+	}
+	if (job->rc < 0)
+		stat_add(STAT_SPOOL_ERRORS, 1);
+	else
+		s->n_failed++;
+	spool_report_notes(s, &job->notes);
+	job->done(job->ctx, job->rc, &job->err);
+	free(job->rcpts);
+	free(job->reason);
+	free(job->reply);
+	free(job);
+}
+
+void spool_bury(struct spool *s, const struct spool_letter *letter,
+    void (*done)(void *ctx, int rc, const struct err *err), void *ctx)
+{
+	struct bury_job *job = xcalloc(1, sizeof(*job));
+
+	job->job.work.run = bury_run;
+	job->job.work.done = bury_done;
+	job->letter = *letter;
+	job->letter.ref = spool_where(s, letter->id, letter->ref);
+	if (letter->n_rcpts > 0)
+		job->rcpts = xmemdup(
+		    letter->rcpts, letter->n_rcpts * sizeof(letter->rcpts[0]));
+	job->reason = xstrdup(letter->reason);
+	if (letter->reply != NULL)
+		job->reply = xstrdup(letter->reply);
+	job->letter.rcpts = job->rcpts;
+	job->letter.reason = job->reason;
+	job->letter.reply = job->reply;
+	job->done = done;
+	job->ctx = ctx;
+	spool_submit(s, s->disk, &job->job);
+}

@@ -1,0 +1,206 @@
+/*
+ * Reading back: whole messages, and pieces of large content.
+ *
+ * On disk threads.  Content is compared with the checksums of its arrival
+ * before anybody gets it; large content is read once for that, which also
+ * brings it into the page cache.  Compaction may remove the segment that a
+ * waiting job was told to read: the job is then sent to the copy.
+ */
+#include "queue/spool_private.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/stat.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define CHECK_BYTES (256u * 1024)
+
+struct load_job {
+	struct spool_job job; /* first */
+	uint64_t id;
+	struct spool_ref ref;
+	void (*done)(void *ctx, struct message *m, const struct err *err);
+	void *ctx;
+	struct message *message;
+	struct err err;
+	struct spool_notes notes;
+};
+
+struct read_job {
+	struct spool_job job; /* first */
+	uint64_t id, offset;
+	size_t len;
+	struct body *out;
+	void (*done)(void *ctx, int rc, const struct err *err);
+	void *ctx;
+	int rc;
+	struct err err;
+};
+
+static int pread_large(
+    int fd, uint64_t id, char *p, size_t len, uint64_t offset, struct err *err)
+{
+	struct err local;
+	char text[ID_BUF];
+
+	if (file_pread_all(fd, p, len, (int64_t)offset, &local) == 0)
+		return 0;
+	/* Too short is damaged for good; a failed read may work later. */
+	return err_set(err, local.code == 0 ? EBADMSG : local.code,
+	    "large/%s: %s", id_format(id, text), local.text);
+}
+
+static int open_large(
+    const struct spool_dirs *dirs, uint64_t id, struct err *err)
+{
+	char name[ID_BUF];
+	int fd = file_open_read(dirs->large, id_format(id, name), err);
+
+	if (fd < 0 && err->code == ENOENT)
+		err->code = EBADMSG;
+	return fd;
+}
+
+int load_large(const struct spool_dirs *dirs, uint64_t id, uint64_t offset,
+    size_t len, struct body *out, struct err *err)
+{
+	int rc, fd = open_large(dirs, id, err);
+
+	if (fd < 0)
+		return -1;
+	rc = pread_large(fd, id, body_reserve(out, len), len, offset, err);
+	if (rc == 0)
+		out->len += len;
+	close(fd);
+	return rc;
+}
+
+static int check_large(const struct spool_dirs *dirs, const struct message *m,
+    uint64_t expected, struct err *err)
+{
+	struct record_summer *sum = record_sum_new();
+	char *buf = xmalloc(CHECK_BYTES), id[ID_BUF];
+	int rc = -1, fd = open_large(dirs, m->id, err);
+
+	if (fd < 0)
+		goto out;
+	for (uint64_t at = 0; at < m->size;) {
+		size_t n = m->size - at < CHECK_BYTES ? (size_t)(m->size - at)
+						      : CHECK_BYTES;
+
+		if (pread_large(fd, m->id, buf, n, at, err) < 0)
+			goto out;
+		record_sum_update(sum, buf, n);
+		at += n;
+	}
+	if (record_sum_value(sum) == expected)
+		rc = 0;
+	else
+		err_set(
+		    err, EBADMSG, "large/%s is damaged", id_format(m->id, id));
+out:
+	if (fd >= 0)
+		close(fd);
+	free(buf);
+	record_sum_free(sum);
+	return rc;
+}
+
+struct message *load_message(const struct spool_dirs *dirs, uint64_t id,
+    struct spool_ref ref, struct err *err)
+{
+	struct record_extra extra;
+	struct message *m = segment_load(dirs->arrivals, id, ref, &extra, err);
+
+	if (m != NULL && m->large &&
+	    check_large(dirs, m, extra.large_sum, err) < 0) {
+		message_free(m);
+		return NULL;
+	}
+	return m;
+}
+
+static void load_run(struct work_job *work)
+{
+	struct load_job *job = CONTAINER_OF(work, struct load_job, job.work);
+	const struct spool_dirs *dirs = &job->job.spool->dirs;
+
+	job->message = load_message(dirs, job->id, job->ref, &job->err);
+	if (job->message == NULL && job->err.code == EBADMSG)
+		failed_set_aside_record(dirs, job->ref, &job->notes);
+}
+
+static void load_done(struct work_job *work)
+{
+	struct load_job *job = CONTAINER_OF(work, struct load_job, job.work);
+	struct spool *s = spool_job_end(&job->job);
+	struct spool_ref ref = spool_where(s, job->id, job->ref);
+
+	if (job->message == NULL && ref_pack(ref) != ref_pack(job->ref)) {
+		job->ref = ref;
+		spool_submit(s, s->disk, &job->job);
+		return;
+	}
+	if (job->message == NULL)
+		stat_add(job->err.code == EBADMSG ? STAT_SPOOL_DAMAGED
+						  : STAT_SPOOL_ERRORS,
+		    1);
+	spool_report_notes(s, &job->notes);
+	job->done(job->ctx, job->message, &job->err);
+	free(job);
+}
+
+void spool_load(struct spool *s, uint64_t id, struct spool_ref ref,
+    void (*done)(void *ctx, struct message *m, const struct err *err),
+    void *ctx)
+{
+	struct load_job *job = xcalloc(1, sizeof(*job));
+
+	job->job.work.run = load_run;
+	job->job.work.done = load_done;
+	job->id = id;
+	job->ref = spool_where(s, id, ref);
+	job->done = done;
+	job->ctx = ctx;
+	spool_submit(s, s->disk, &job->job);
+}
+
+static void read_run(struct work_job *work)
+{
+	struct read_job *job = CONTAINER_OF(work, struct read_job, job.work);
+
+	job->rc = load_large(&job->job.spool->dirs, job->id, job->offset,
+	    job->len, job->out, &job->err);
+}
+
+static void read_done(struct work_job *work)
+{
+	struct read_job *job = CONTAINER_OF(work, struct read_job, job.work);
+
+	spool_job_end(&job->job);
+	if (job->rc < 0)
+		stat_add(STAT_SPOOL_ERRORS, 1);
+	job->done(job->ctx, job->rc, &job->err);
+	free(job);
+}
+
+void spool_read_large(struct spool *s, const struct message *m, uint64_t offset,
+    size_t len, struct body *out,
+    void (*done)(void *ctx, int rc, const struct err *err), void *ctx)
+{
+	struct read_job *job = xcalloc(1, sizeof(*job));
+
+	ASSERT(m->large && offset <= m->size && len <= m->size - offset);
+	job->job.work.run = read_run;
+	job->job.work.done = read_done;
+	job->id = m->id;
+	job->offset = offset;
+	job->len = len;
+	job->out = out;
+	job->done = done;
+	job->ctx = ctx;
+	spool_submit(s, s->disk, &job->job);
+}

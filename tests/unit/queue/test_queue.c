@@ -1,0 +1,330 @@
+/*
+ * The queue against a model: after any run of operations every stub is on
+ * exactly the list that its state names, and every illegal edge aborts.
+ */
+#include "spool_test.h"
+
+#include "queue/queue.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+static struct stub *make_stub(uint64_t id)
+{
+	struct message *m = make_message(id, id % 1000, 3);
+	struct stub *s = stub_new(m);
+
+	message_free(m);
+	return s;
+}
+
+static void test_fifo_and_free_retry(void **state)
+{
+	struct queue *q = queue_new();
+	struct stub *first;
+
+	(void)state;
+	assert_null(queue_take(q, 0));
+	assert_int_equal(queue_next_due(q), INT64_MAX);
+	assert_int_equal(queue_oldest(q), 0);
+	for (uint64_t id = 1; id <= 3; id++)
+		queue_add_ready(q, make_stub(id));
+	first = queue_take(q, 0);
+	assert_int_equal(first->id, 1);
+	assert_int_equal(first->state, STUB_INFLIGHT);
+	assert_int_equal(queue_peek(q, 0)->id, 2);
+	queue_untake(q, first);
+	assert_int_equal(queue_take(q, 0)->id, 1);
+	assert_int_equal(queue_take(q, 0)->id, 2);
+	queue_ready(q, first);
+	assert_int_equal(queue_take(q, 0)->id, 3);
+	assert_int_equal(queue_take(q, 0)->id, 1);
+	assert_null(queue_take(q, INT64_MAX));
+	assert_int_equal(queue_count(q, STUB_INFLIGHT), 3);
+	queue_free(q);
+}
+
+static void test_due_order(void **state)
+{
+	static const int64_t due[] = { 50, 10, 30, 20, 40 };
+	struct queue *q = queue_new();
+
+	(void)state;
+	for (uint64_t id = 1; id <= 5; id++) {
+		queue_add_ready(q, make_stub(id));
+		queue_wait(q, queue_take(q, 0), due[id - 1]);
+	}
+	queue_add_ready(q, make_stub(6));
+	assert_int_equal(queue_next_due(q), 10);
+	/* What is ready already goes before what is due now. */
+	assert_int_equal(queue_take(q, 30)->id, 6);
+	assert_int_equal(queue_take(q, 30)->id, 2);
+	assert_int_equal(queue_take(q, 30)->id, 4);
+	assert_int_equal(queue_take(q, 30)->id, 3);
+	assert_null(queue_take(q, 39));
+	assert_int_equal(queue_next_due(q), 40);
+	assert_int_equal(queue_peek(q, 1000)->id, 5);
+	assert_int_equal(queue_count(q, STUB_WAITING), 0);
+	queue_free(q);
+}
+
+static void test_rcpt_states(void **state)
+{
+	struct message *m = make_message(1, 5, 3);
+	struct stub *s = stub_new(m);
+
+	(void)state;
+	assert_null(s->rcpt_states);
+	m->rcpts[1].state = RCPT_SENT;
+	stub_keep_rcpts(s, m);
+	assert_memory_equal(s->rcpt_states, "psp", 3);
+	m->rcpts[1].state = RCPT_PENDING;
+	m->rcpts[2].state = RCPT_FAILED;
+	stub_apply_rcpts(s, m);
+	assert_rcpt_states(m, "psp");
+	assert_int_equal(message_n_pending(m), 2);
+	m->rcpts[1].state = RCPT_PENDING;
+	stub_keep_rcpts(s, m);
+	assert_null(s->rcpt_states);
+	stub_free(s);
+	message_free(m);
+}
+
+static bool count_one(void *ctx, struct stub *s)
+{
+	(void)s;
+	++*(size_t *)ctx;
+	return true;
+}
+
+static bool stop_at_once(void *ctx, struct stub *s)
+{
+	(void)s;
+	++*(size_t *)ctx;
+	return false;
+}
+
+static void check_state(void *ctx, enum stub_state state)
+{
+	size_t n = 0;
+
+	queue_each(ctx, state, count_one, &n);
+	assert_int_equal(n, queue_count(ctx, state));
+	n = 0;
+	queue_each(ctx, state, stop_at_once, &n);
+	assert_int_equal(n, queue_count(ctx, state) > 0);
+}
+
+static bool is_of_state(void *ctx, struct stub *s)
+{
+	assert_int_equal(s->state, *(enum stub_state *)ctx);
+	return true;
+}
+
+/* Counts agree, and each list holds only what says that it is there. */
+static void check(struct queue *q, size_t total)
+{
+	size_t sum = 0, n = 0;
+
+	for (enum stub_state s = STUB_READY; s < STUB_N_STATES; s++) {
+		check_state(q, s);
+		queue_each(q, s, is_of_state, &s);
+		sum += queue_count(q, s);
+	}
+	assert_int_equal(sum, total);
+	assert_int_equal(queue_total(q), total);
+	queue_each(q, STUB_N_STATES, count_one, &n);
+	assert_int_equal(n, total);
+}
+
+static uint32_t noise(void)
+{
+	static uint64_t x = 88172645463325252u;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	return (uint32_t)(x >> 16);
+}
+
+static void operate(struct queue *q, struct stub *s, int64_t now)
+{
+	switch (noise() % 4) {
+	case 0:
+		if (s->state == STUB_INFLIGHT)
+			queue_untake(q, s);
+		else if (s->state != STUB_READY)
+			queue_ready(q, s);
+		break;
+	case 1:
+		if (s->state == STUB_INFLIGHT || s->state == STUB_READY)
+			queue_wait(q, s, now + noise() % 1000);
+		break;
+	case 2:
+		if (s->state != STUB_HELD)
+			queue_hold(q, s);
+		break;
+	default:
+		if (s->state != STUB_READY)
+			queue_ready(q, s);
+		break;
+	}
+}
+
+static void test_random_operations(void **state)
+{
+	struct queue *q = queue_new();
+	uint64_t bytes = 0, next_id = 1;
+	size_t total = 0;
+
+	(void)state;
+	for (int64_t now = 0; now < 200000; now++) {
+		struct stub *s = queue_find(q, 1 + noise() % next_id);
+
+		if (s == NULL || noise() % 3 == 0) {
+			s = make_stub(next_id++);
+			bytes += s->size;
+			total++;
+			if (noise() % 8 == 0)
+				queue_add_held(q, s);
+			else
+				queue_add_ready(q, s);
+		} else if (noise() % 2 == 0) {
+			bytes -= s->size;
+			total--;
+			queue_remove(q, s);
+		} else {
+			operate(q, s, now);
+		}
+		if (noise() % 2 == 0) {
+			s = queue_take(q, now);
+			assert_true(s == NULL || s->state == STUB_INFLIGHT);
+		}
+		assert_int_equal(queue_bytes(q), bytes);
+		if (now % 1000 == 0)
+			check(q, total);
+	}
+	check(q, total);
+	queue_free(q);
+}
+
+static bool aborts(void (*fn)(void))
+{
+	int status;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct rlimit none = { 0, 0 };
+
+		setrlimit(RLIMIT_CORE, &none);
+		signal(SIGABRT, SIG_DFL);
+		close(STDERR_FILENO);
+		fn();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+
+static struct queue *with_one(void)
+{
+	struct queue *q = queue_new();
+
+	queue_add_ready(q, make_stub(1));
+	return q;
+}
+
+static void add_twice(void)
+{
+	queue_add_ready(with_one(), make_stub(1));
+}
+
+static void add_queued(void)
+{
+	struct queue *q = with_one();
+
+	queue_add_held(q, queue_find(q, 1));
+}
+
+static void untake_ready(void)
+{
+	struct queue *q = with_one();
+
+	queue_untake(q, queue_find(q, 1));
+}
+
+static void ready_ready(void)
+{
+	struct queue *q = with_one();
+
+	queue_ready(q, queue_find(q, 1));
+}
+
+static void hold_held(void)
+{
+	struct queue *q = with_one();
+
+	queue_hold(q, queue_find(q, 1));
+	queue_hold(q, queue_find(q, 1));
+}
+
+static void wait_held(void)
+{
+	struct queue *q = with_one();
+
+	queue_hold(q, queue_find(q, 1));
+	queue_wait(q, queue_find(q, 1), 5);
+}
+
+static void wait_waiting(void)
+{
+	struct queue *q = with_one();
+
+	queue_wait(q, queue_find(q, 1), 5);
+	queue_wait(q, queue_find(q, 1), 6);
+}
+
+static void remove_new(void)
+{
+	queue_remove(with_one(), make_stub(2));
+}
+
+static void nothing(void)
+{
+	queue_free(with_one());
+}
+
+static void test_illegal_edges(void **state)
+{
+	static void (*const edges[])(void) = { add_twice, add_queued,
+		untake_ready, ready_ready, hold_held, wait_held, wait_waiting,
+		remove_new };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(edges); i++)
+		assert_true(aborts(edges[i]));
+	assert_false(aborts(nothing));
+}
+
+static void test_state_names(void **state)
+{
+	(void)state;
+	for (enum stub_state i = STUB_NEW; i < STUB_N_STATES; i++)
+		assert_non_null(stub_state_name(i));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_fifo_and_free_retry),
+		cmocka_unit_test(test_due_order),
+		cmocka_unit_test(test_rcpt_states),
+		cmocka_unit_test(test_random_operations),
+		cmocka_unit_test(test_illegal_edges),
+		cmocka_unit_test(test_state_names),
+	};
+
+	return cmocka_run_group_tests_name("queue", tests, NULL, NULL);
+}
