@@ -1,0 +1,273 @@
+/*
+ * Trust anchors, the rules of verification, and sessions to be resumed.
+ *
+ * Owns the SSL_CTX and, for each host name, the newest session that a server
+ * gave; tickets of TLS 1.3 arrive after the handshake, so OpenSSL tells of
+ * them by callback.  Loop thread only.  Invariants: every SSL made here
+ * verifies chain and name; a session is kept only from a verified connection
+ * and is not offered when its certificate has run out since.
+ */
+#include "net/tls.h"
+
+#include "base/mem.h"
+
+#include <arpa/inet.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+/* The newest session of a host; SSL_get_app_data() points here. */
+struct session {
+	LIST_ENTRY(session) link;
+	SSL_SESSION *session; /* NULL: none yet */
+	char *host;
+};
+
+struct tls_context {
+	SSL_CTX *ctx;
+	LIST_HEAD(, session) sessions;
+	unsigned n_refs;
+};
+
+/* -1 with the library's reason; its error queue is left empty. */
+static int fail(struct err *err, const char *what)
+{
+	unsigned long e = ERR_peek_error();
+	const char *reason = ERR_reason_error_string(e);
+
+	if (ERR_SYSTEM_ERROR(e))
+		reason = strerror(ERR_GET_REASON(e));
+	err_set(err, 0, "%s: %s", what, reason ? reason : "unknown error");
+	ERR_clear_error();
+	return -1;
+}
+
+/* 1: the session is ours now. */
+static int on_new_session(SSL *ssl, SSL_SESSION *session)
+{
+	struct session *s = SSL_get_app_data(ssl);
+
+	if (!s || SSL_get_verify_result(ssl) != X509_V_OK)
+		return 0;
+	SSL_SESSION_free(s->session);
+	s->session = session;
+	return 1;
+}
+
+static void set_rules(SSL_CTX *ctx)
+{
+	X509_VERIFY_PARAM *param = SSL_CTX_get0_param(ctx);
+
+	/* An unexpected EOF is judged by the state of SMTP. */
+	SSL_CTX_set_options(ctx,
+	    SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_RENEGOTIATION |
+		SSL_OP_NO_COMPRESSION);
+	SSL_CTX_set_mode(ctx,
+	    SSL_MODE_ENABLE_PARTIAL_WRITE |
+		SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_read_ahead(ctx, 1);
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+	X509_VERIFY_PARAM_set_hostflags(param,
+	    X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
+		X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+	SSL_CTX_set_session_cache_mode(
+	    ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+	SSL_CTX_sess_set_new_cb(ctx, on_new_session);
+}
+
+static int load_anchors(SSL_CTX *ctx, const char *ca_file, struct err *err)
+{
+	char what[200];
+
+	if (!ca_file) {
+		if (SSL_CTX_set_default_verify_paths(ctx) != 1)
+			return fail(err, "system's trust anchors");
+	} else if (SSL_CTX_load_verify_locations(ctx, ca_file, NULL) != 1) {
+		snprintf(what, sizeof(what), "CA file %s", ca_file);
+		return fail(err, what);
+	}
+	/* Files that are not there leave errors behind. */
+	ERR_clear_error();
+	return 0;
+}
+
+struct tls_context *tls_context_new(const char *ca_file, struct err *err)
+{
+	struct tls_context *t = xcalloc(1, sizeof(*t));
+	bool ok = false;
+
+	t->n_refs = 1;
+	LIST_INIT(&t->sessions);
+	t->ctx = SSL_CTX_new(TLS_client_method());
+	if (!t->ctx) {
+		fail(err, "TLS");
+		goto out;
+	}
+	set_rules(t->ctx);
+	if (SSL_CTX_set_min_proto_version(t->ctx, TLS1_2_VERSION) != 1) {
+		fail(err, "TLS 1.2");
+		goto out;
+	}
+	ok = load_anchors(t->ctx, ca_file, err) == 0;
+out:
+	if (!ok) {
+		tls_context_unref(t);
+		t = NULL;
+	}
+	return t;
+}
+
+struct tls_context *tls_context_ref(struct tls_context *t)
+{
+	t->n_refs++;
+	return t;
+}
+
+void tls_context_unref(struct tls_context *t)
+{
+	struct session *s;
+
+	if (!t || --t->n_refs > 0)
+		return;
+	while ((s = LIST_FIRST(&t->sessions))) {
+		LIST_REMOVE(s, link);
+		SSL_SESSION_free(s->session);
+		free(s->host);
+		free(s);
+	}
+	SSL_CTX_free(t->ctx);
+	free(t);
+}
+
+static struct session *session_of(struct tls_context *t, const char *host)
+{
+	struct session *s;
+
+	LIST_FOREACH (s, &t->sessions, link) {
+		if (strcmp(s->host, host) == 0)
+			return s;
+	}
+	s = xcalloc(1, sizeof(*s));
+	s->host = xstrdup(host);
+	LIST_INSERT_HEAD(&t->sessions, s, link);
+	return s;
+}
+
+/* A resumed handshake shows no certificate: judge that of the session. */
+static bool session_usable(SSL_SESSION *session)
+{
+	X509 *cert = SSL_SESSION_get0_peer(session);
+
+	return SSL_SESSION_is_resumable(session) && cert &&
+	    X509_cmp_current_time(X509_get0_notAfter(cert)) > 0;
+}
+
+static bool is_address(const char *host)
+{
+	struct in6_addr addr;
+
+	return inet_pton(AF_INET, host, &addr) == 1 ||
+	    inet_pton(AF_INET6, host, &addr) == 1;
+}
+
+/* As certificates and SNI have it: no brackets, no dot at the end. */
+static char *plain_host(const char *host)
+{
+	size_t len = strlen(host);
+
+	if (len > 2 && host[0] == '[' && host[len - 1] == ']')
+		return xstrndup(host + 1, len - 2);
+	if (len > 1 && host[len - 1] == '.')
+		len--;
+	return xstrndup(host, len);
+}
+
+struct ssl_st *tls_client_new(
+    struct tls_context *t, const char *host, struct err *err)
+{
+	SSL *ssl = SSL_new(t->ctx);
+	char *name = plain_host(host);
+	struct session *s = session_of(t, name);
+	bool ok = false;
+
+	if (!ssl) {
+		fail(err, "TLS");
+		goto out;
+	}
+	/* An empty name would mean "any". */
+	if (!*name || SSL_set1_host(ssl, name) != 1 ||
+	    (!is_address(name) && SSL_set_tlsext_host_name(ssl, name) != 1)) {
+		fail(err, "host name for TLS");
+		goto out;
+	}
+	if (s->session && session_usable(s->session) &&
+	    SSL_set_session(ssl, s->session) != 1) {
+		fail(err, "TLS session");
+		goto out;
+	}
+	SSL_set_app_data(ssl, s);
+	SSL_set_connect_state(ssl);
+	ok = true;
+out:
+	free(name);
+	if (!ok) {
+		SSL_free(ssl);
+		ssl = NULL;
+	}
+	return ssl;
+}
+
+/* What the library says, and what it mostly means. */
+static const struct {
+	int reason;
+	const char *text;
+} hints[] = {
+	{ SSL_R_WRONG_VERSION_NUMBER,
+	    "wrong version number: the peer does not speak TLS here" },
+	{ SSL_R_UNSUPPORTED_PROTOCOL,
+	    "unsupported protocol: the peer offers less than TLS 1.2" },
+	{ SSL_R_TLSV1_ALERT_PROTOCOL_VERSION,
+	    "alert protocol version: the peer does not offer TLS 1.2 or "
+	    "newer" },
+};
+
+static const char *describe_error(unsigned long error)
+{
+	const char *text;
+
+	if (ERR_GET_LIB(error) == ERR_LIB_SSL) {
+		for (size_t i = 0; i < ARRAY_LEN(hints); i++) {
+			if (hints[i].reason == ERR_GET_REASON(error))
+				return hints[i].text;
+		}
+	}
+	text = error ? ERR_reason_error_string(error) : NULL;
+	return text ? text : "protocol error";
+}
+
+void tls_describe_failure(
+    struct ssl_st *ssl, unsigned long error, char *buf, size_t size)
+{
+	long verdict = SSL_get_verify_result(ssl);
+
+	if (verdict != X509_V_OK)
+		snprintf(buf, size, "certificate refused: %s",
+		    X509_verify_cert_error_string(verdict));
+	else
+		snprintf(buf, size, "TLS: %s", describe_error(error));
+}
+
+void tls_describe(struct ssl_st *ssl, char *buf, size_t size)
+{
+	snprintf(buf, size, "%s with %s", SSL_get_version(ssl),
+	    SSL_get_cipher_name(ssl));
+}
+
+const char *tls_library(void)
+{
+	return OpenSSL_version(OPENSSL_VERSION);
+}

@@ -1,0 +1,42 @@
+/*
+ * TLS towards SES: always verified.
+ *
+ * A context holds trust anchors and the session cache of one configuration.
+ * TLS 1.2 or newer, server certificate required, chain and host name checked
+ * (SSL_VERIFY_PEER, SSL_set1_host without partial wildcards; only the
+ * alternative names count, never the common name), SNI sent.  There is no
+ * switch that turns verification off: `ca_file` names other anchors.
+ * Sessions are resumed where the server offers it.
+ *
+ * Contexts are reference-counted: connections keep theirs over a reload.
+ */
+#ifndef NET_TLS_H
+#define NET_TLS_H
+
+#include "base/base.h"
+
+struct tls_context;
+struct ssl_st;
+
+/* ca_file NULL: the system's anchors. */
+MUST_CHECK struct tls_context *tls_context_new(
+    const char *ca_file, struct err *err);
+struct tls_context *tls_context_ref(struct tls_context *t);
+void tls_context_unref(struct tls_context *t); /* NULL is legal */
+/* A client SSL that will accept only `host`; net/conn owns it. */
+MUST_CHECK struct ssl_st *tls_client_new(
+    struct tls_context *t, const char *host, struct err *err);
+/*
+ * Why a handshake failed, in words that help: for a certificate the reason of
+ * the verification ("certificate has expired", "hostname mismatch"), else the
+ * library's.  `error` is what ERR_get_error() gave.
+ */
+void tls_describe_failure(
+    struct ssl_st *ssl, unsigned long error, char *buf, size_t size);
+/* "TLSv1.3 with TLS_AES_256_GCM_SHA384" */
+void tls_describe(struct ssl_st *ssl, char *buf, size_t size);
+
+/* "OpenSSL 3.0.19 ..." */
+const char *tls_library(void);
+
+#endif
