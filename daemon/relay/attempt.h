@@ -1,0 +1,38 @@
+/*
+ * One transaction to be: a message in memory and the recipients that this
+ * transaction is for.
+ */
+#ifndef RELAY_ATTEMPT_H
+#define RELAY_ATTEMPT_H
+
+#include "relay/relay.h"
+
+/*
+ * Takes the message.  Its pending recipients from stub->cursor on, at most
+ * `max` of them; NULL (and the message freed) when none is pending.
+ */
+struct attempt *attempt_new(struct stub *stub, struct message *m, unsigned max);
+void attempt_free(struct attempt *a); /* and the message; NULL is legal */
+/* The verdict of recipient i of the transaction: its own or the message's. */
+const struct verdict *attempt_verdict(
+    const struct attempt *a, unsigned i, const struct verdict *message);
+
+/* --- parts of relay.c that settle.c and bury.c use --- */
+
+/*
+ * Dead letter for the recipients at `positions`, then their outcome line; the
+ * stub stays INFLIGHT meanwhile and goes where `next` says afterwards.
+ */
+enum relay_next {
+	RELAY_NEXT_DONE, /* nothing pending is left: forget it */
+	RELAY_NEXT_READY, /* other recipients are still to be tried */
+	RELAY_NEXT_WAIT, /* until due_us */
+};
+void relay_bury(struct relay *r, struct stub *stub, const uint16_t *positions,
+    unsigned n, const char *dsn, const char *reason, enum relay_next next,
+    int64_t due_us);
+/* Where a stub goes after its attempt. */
+void relay_move(
+    struct relay *r, struct stub *stub, enum relay_next next, int64_t due_us);
+
+#endif

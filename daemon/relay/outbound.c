@@ -1,0 +1,530 @@
+/*
+ * A connection to SES from resolver to close.  Runs on the loop thread.
+ *
+ * Invariants: `conn` is NULL before TCP is tried and after the end; a message
+ * (`attempt`) is held from outbound_send() until the client machine settles
+ * it, and is settled exactly once; after told_closed nothing is called any
+ * more.  What the machine (smtp/client) says is done in follow(), in one place
+ * and in one order.
+ */
+#include "relay/outbound.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/stat.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void try_connect(struct outbound *o);
+static void follow(struct outbound *o, struct client_out *out);
+static void feed_body(struct outbound *o);
+
+static const struct pool_timeouts *timeouts(const struct outbound *o)
+{
+	return &o->upstream->options.timeouts;
+}
+
+static void outbound_free(void *ptr)
+{
+	struct outbound *o = ptr;
+
+	body_fini(&o->large);
+	upstream_unref(o->upstream);
+	free(o);
+}
+
+/*
+ * TCP was there, but not what belongs on it: no SMTP, no STARTTLS, a wrong
+ * certificate.  What SES says of account and load is the same on every port.
+ */
+static bool port_is_no_good(const struct outbound *o, const struct verdict *v)
+{
+	return !o->logged_in && o->client.options != NULL &&
+	    v->scope == SCOPE_CONNECTION && v->class != VERDICT_NONE &&
+	    v->class != VERDICT_CONN_LIMIT;
+}
+
+/* The only way out. */
+static void finish(struct outbound *o, const struct verdict *verdict)
+{
+	if (o->told_closed)
+		return;
+	o->told_closed = true;
+	ASSERT(o->attempt == NULL);
+	if (port_is_no_good(o, verdict))
+		pool_report_port(o->pool, o->port_index, false);
+	if (o->resolving)
+		resolver_cancel(o->relay->resolver, o);
+	o->resolving = false;
+	conn_close(o->conn);
+	o->conn = NULL;
+	pool_on_closed(o->pool, o, o->logged_in, verdict);
+	if (o->reading)
+		o->orphan = true; /* the disk still writes into o->large */
+	else
+		loop_defer(o->relay->loop, outbound_free, o);
+}
+
+static void settle(struct outbound *o)
+{
+	struct attempt *a = o->attempt;
+
+	ASSERT(a != NULL);
+	o->attempt = NULL;
+	if (o->client.verdict.class == VERDICT_DELIVERED)
+		o->n_delivered++;
+	relay_settle(o->relay, a, &o->client.verdict, o->via, o->number);
+}
+
+/* The connection is lost or unusable, by its own or the network's doing. */
+static void lose(struct outbound *o, enum loss loss, const char *detail)
+{
+	struct client_out out;
+	bool dot_sent = o->body_queued && o->conn != NULL &&
+	    conn_written(o->conn) > o->dot_position;
+
+	if (o->told_closed)
+		return;
+	client_on_loss(&o->client, loss, dot_sent, detail, &out);
+	follow(o, &out);
+}
+
+static int64_t state_timeout(const struct outbound *o)
+{
+	switch (o->client.state) {
+	case CLIENT_TLS_WRAP:
+	case CLIENT_TLS:
+		return timeouts(o)->tls_us;
+	case CLIENT_GREETING:
+		return timeouts(o)->greeting_us;
+	case CLIENT_BODY:
+		return timeouts(o)->data_us;
+	case CLIENT_DOT:
+		return timeouts(o)->final_us;
+	case CLIENT_IDLE:
+		return -1; /* the pool closes idle connections */
+	case CLIENT_QUIT:
+		return 2 * US_PER_S;
+	default:
+		return timeouts(o)->command_us;
+	}
+}
+
+/* Do what the machine says. */
+static void follow(struct outbound *o, struct client_out *out)
+{
+	if (out->settle)
+		settle(o);
+	if (out->close) {
+		finish(o, &o->client.verdict);
+		return;
+	}
+	if (out->command_len > 0)
+		conn_write(o->conn, out->command, out->command_len);
+	if (out->secret)
+		explicit_bzero(out->command, sizeof out->command);
+	conn_deadline(o->conn, state_timeout(o));
+	if (out->start_tls) {
+		if (!conn_input_empty(o->conn)) {
+			lose(o, LOSS_PROTOCOL,
+			    "bytes followed the reply to STARTTLS in clear "
+			    "(somebody tampers with the connection)");
+			return;
+		}
+		conn_start_tls(
+		    o->conn, o->upstream->tls, o->upstream->options.host);
+	}
+	if (out->send_body) {
+		dot_writer_init(&o->dot);
+		o->body_offset = 0;
+		o->body_queued = false;
+		feed_body(o);
+	}
+	if (out->ready) {
+		if (!o->logged_in) {
+			o->logged_in = true;
+			o->opened_us = clock_mono_us();
+			pool_report_port(o->pool, o->port_index, true);
+			pool_on_ready(o->pool, o);
+		} else {
+			pool_on_free(o->pool, o);
+		}
+	}
+}
+
+/* --- content --- */
+
+static void emit(void *ctx, const char *ptr, size_t len)
+{
+	struct outbound *o = ctx;
+
+	conn_write(o->conn, ptr, len);
+}
+
+/* All of the content has been given to the socket: now the dot. */
+static void end_body(struct outbound *o)
+{
+	o->body_queued = true;
+	/* The dot may need a line end before it: this is where it can begin. */
+	o->dot_position = conn_written(o->conn) + conn_output_len(o->conn);
+	dot_write_end(&o->dot, emit, o);
+	o->body_end = conn_written(o->conn) + conn_output_len(o->conn);
+}
+
+static void read_ahead(struct outbound *o, uint64_t offset);
+
+static void on_large(void *ctx, int rc, const struct err *err)
+{
+	struct outbound *o = ctx;
+
+	o->reading = false;
+	if (o->orphan) {
+		loop_defer(o->relay->loop, outbound_free, o);
+		return;
+	}
+	if (o->attempt == NULL || o->attempt->stub->id != o->reading_id) {
+		/* Read for a message that was refused before its content. */
+		o->large.len = 0;
+		if (o->attempt != NULL && o->attempt->m->large)
+			read_ahead(o, 0);
+		return;
+	}
+	if (rc != 0) {
+		log_msg(LOG_LEVEL_ERROR, LOG_SMTP, o->attempt->stub->id,
+		    "content cannot be read: %s", err->text);
+		lose(o, LOSS_SHUTDOWN, "content cannot be read from the spool");
+		return;
+	}
+	if (o->client.state == CLIENT_BODY)
+		feed_body(o);
+}
+
+/* Ask the disk for the next chunk unless one is here or on its way. */
+static void read_ahead(struct outbound *o, uint64_t offset)
+{
+	const struct message *m = o->attempt->m;
+	uint64_t left = m->size - offset;
+
+	if (o->reading || o->large.len > 0 || left == 0)
+		return;
+	o->reading = true;
+	o->reading_id = m->id;
+	spool_read_large(o->relay->spool, m, offset,
+	    left < OUTBOUND_CHUNK ? (size_t)left : OUTBOUND_CHUNK, &o->large,
+	    on_large, o);
+}
+
+/*
+ * Fills the output buffer up to one chunk.  Called again when it has drained,
+ * and when the disk has delivered.
+ */
+static void feed_body(struct outbound *o)
+{
+	const struct message *m = o->attempt->m;
+
+	while (!o->body_queued && conn_output_len(o->conn) < OUTBOUND_CHUNK) {
+		uint64_t left = m->size - o->body_offset;
+		size_t n =
+		    left < OUTBOUND_CHUNK ? (size_t)left : OUTBOUND_CHUNK;
+
+		if (left == 0) {
+			end_body(o);
+			break;
+		}
+		if (!m->large) {
+			dot_write(
+			    &o->dot, m->body.data + o->body_offset, n, emit, o);
+			o->body_offset += n;
+			continue;
+		}
+		if (o->reading)
+			break;
+		if (o->large.len == 0) {
+			read_ahead(o, o->body_offset);
+			break;
+		}
+		dot_write(&o->dot, o->large.data, o->large.len, emit, o);
+		o->body_offset += o->large.len;
+		o->large.len = 0;
+		read_ahead(o, o->body_offset);
+	}
+	conn_deadline(o->conn, state_timeout(o));
+}
+
+/* BODY becomes DOT when the kernel has all of it. */
+static void check_body_sent(struct outbound *o)
+{
+	if (o->client.state != CLIENT_BODY || !o->body_queued ||
+	    conn_written(o->conn) < o->body_end)
+		return;
+	client_on_body_sent(&o->client);
+	conn_deadline(o->conn, state_timeout(o));
+}
+
+/* --- the socket's events --- */
+
+static void on_connected(void *ctx)
+{
+	struct outbound *o = ctx;
+	struct client_out out;
+
+	resolver_report(o->relay->resolver, &o->addr, true);
+	o->client_options.hostname = o->upstream->options.hostname;
+	o->client_options.wrapper =
+	    o->upstream->options.ports[o->port_index].wrapper;
+	o->client_options.auth = &o->upstream->auth;
+	reply_parser_init(&o->parser);
+	client_init(&o->client, &o->client_options, &out);
+	follow(o, &out);
+}
+
+static void on_secured(void *ctx)
+{
+	struct outbound *o = ctx;
+	struct client_out out;
+
+	client_on_secured(&o->client, &out);
+	follow(o, &out);
+}
+
+/* One line of SES; false when the connection is gone. */
+static bool take_line(struct outbound *o, struct slice line)
+{
+	struct client_out out;
+
+	switch (reply_feed(&o->parser, line, client_on_line, &o->client)) {
+	case 0:
+		return true;
+	case 1:
+		if (log_enabled(LOG_LEVEL_DEBUG))
+			log_msg(LOG_LEVEL_DEBUG, LOG_SMTP, LOG_NO_ID,
+			    "conn=%u %s: %d %s", o->number,
+			    client_state_name(o->client.state),
+			    o->parser.reply.code, o->parser.reply.text);
+		client_on_reply(&o->client, &o->parser.reply, &out);
+		follow(o, &out);
+		return !o->told_closed;
+	default:
+		lose(o, LOSS_PROTOCOL, "what came is no SMTP reply");
+		return false;
+	}
+}
+
+static void on_readable(void *ctx)
+{
+	struct outbound *o = ctx;
+	struct slice line;
+	int rc;
+
+	check_body_sent(o);
+	while ((rc = conn_read_line(o->conn, REPLY_LINE_MAX, &line, NULL)) == 1)
+		if (!take_line(o, line))
+			return;
+	if (rc < 0)
+		lose(o, LOSS_PROTOCOL, "an endless line instead of a reply");
+	else if (o->client.state == CLIENT_IDLE && !conn_input_empty(o->conn))
+		lose(o, LOSS_PROTOCOL, "unsolicited bytes");
+}
+
+static void on_writable(void *ctx)
+{
+	struct outbound *o = ctx;
+
+	if (o->client.state == CLIENT_BODY && !o->body_queued)
+		feed_body(o);
+	check_body_sent(o);
+}
+
+/* TCP was not to be had: the next address, the next port, or give up. */
+static void connect_failed(
+    struct outbound *o, enum conn_end end, const char *reason)
+{
+	enum loss loss = end == CONN_END_TIMEOUT ? LOSS_TIMEOUT : LOSS_CONNECT;
+	unsigned n_addrs =
+	    resolver_count(o->relay->resolver, o->upstream->options.host);
+	char detail[400];
+	bool news = false;
+
+	snprintf(detail, sizeof detail, "connect to %s: %s", o->via, reason);
+	resolver_report(o->relay->resolver, &o->addr, false);
+	conn_close(o->conn);
+	o->conn = NULL;
+	/* Nobody answers: the port is filtered, for all addresses alike. */
+	if (++o->n_addrs_tried >= n_addrs || end == CONN_END_TIMEOUT) {
+		news = pool_report_port(o->pool, o->port_index, false);
+		o->ports_tried |= 1u << o->port_index;
+		o->n_addrs_tried = 0;
+	}
+	log_msg(news ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, LOG_SMTP, LOG_NO_ID,
+	    "%s", detail);
+	if (pool_choose_port(o->pool, o->upstream, o->ports_tried) >= 0) {
+		try_connect(o);
+		return;
+	}
+	classify_loss(PHASE_CONNECT, loss, detail, &o->client.verdict);
+	finish(o, &o->client.verdict);
+}
+
+static void on_end(void *ctx, enum conn_end end, const char *reason)
+{
+	static const enum loss losses[] = {
+		[CONN_END_EOF] = LOSS_EOF,
+		[CONN_END_RESET] = LOSS_RESET,
+		[CONN_END_REFUSED] = LOSS_CONNECT,
+		[CONN_END_TLS] = LOSS_TLS,
+		[CONN_END_TIMEOUT] = LOSS_TIMEOUT,
+	};
+	struct outbound *o = ctx;
+
+	if (o->client.options == NULL) {
+		connect_failed(o, end, reason);
+		return;
+	}
+	lose(o, losses[end], reason);
+}
+
+static const struct conn_events events = {
+	.on_connected = on_connected,
+	.on_secured = on_secured,
+	.on_readable = on_readable,
+	.on_writable = on_writable,
+	.on_end = on_end,
+};
+
+/* --- connecting --- */
+
+static void set_port(struct sockaddr_storage *addr, uint16_t port)
+{
+	if (addr->ss_family == AF_INET6)
+		((struct sockaddr_in6 *)(void *)addr)->sin6_port = htons(port);
+	else
+		((struct sockaddr_in *)(void *)addr)->sin_port = htons(port);
+}
+
+static void describe_via(struct outbound *o, uint16_t port)
+{
+	const struct sockaddr_storage *ss = &o->addr.addr;
+	const void *ip = ss->ss_family == AF_INET6
+	    ? (const void *)&((const struct sockaddr_in6 *)(const void *)ss)
+		  ->sin6_addr
+	    : (const void *)&((const struct sockaddr_in *)(const void *)ss)
+		  ->sin_addr;
+	char text[INET6_ADDRSTRLEN] = "";
+
+	inet_ntop(ss->ss_family, ip, text, sizeof text);
+	snprintf(o->via, sizeof o->via, "%.250s[%s]:%u",
+	    o->upstream->options.host, text, port);
+}
+
+static void on_address(
+    void *ctx, const struct resolver_addr *addr, const char *reason)
+{
+	struct outbound *o = ctx;
+	const struct pool_options *options = &o->upstream->options;
+	struct conn_target target = { .mss = options->mss };
+	int index;
+
+	o->resolving = false;
+	if (addr == NULL) {
+		char detail[400];
+
+		snprintf(detail, sizeof detail, "address of %s: %s",
+		    options->host, reason);
+		classify_loss(
+		    PHASE_CONNECT, LOSS_RESOLVE, detail, &o->client.verdict);
+		finish(o, &o->client.verdict);
+		return;
+	}
+	index = pool_choose_port(o->pool, o->upstream, o->ports_tried);
+	ASSERT(index >= 0);
+	o->port_index = (unsigned)index;
+	o->addr = *addr;
+	target.addr = addr->addr;
+	target.addr_len = addr->len;
+	set_port(&target.addr, options->ports[index].port);
+	if (options->source_len > 0 &&
+	    options->source.ss_family == addr->addr.ss_family) {
+		target.source = &options->source;
+		target.source_len = options->source_len;
+	}
+	describe_via(o, options->ports[index].port);
+	o->conn = conn_connect(o->relay->loop, &target, &events, o);
+	conn_set_low_water(o->conn, OUTBOUND_CHUNK / 2);
+	conn_deadline(o->conn, options->timeouts.connect_us);
+}
+
+static void try_connect(struct outbound *o)
+{
+	o->resolving = true;
+	resolver_next(
+	    o->relay->resolver, o->upstream->options.host, on_address, o);
+}
+
+static void start(void *ptr)
+{
+	struct outbound *o = ptr;
+
+	if (!o->told_closed)
+		try_connect(o);
+}
+
+struct outbound *outbound_open(
+    struct pool *pool, struct relay *relay, struct upstream *u, unsigned number)
+{
+	struct outbound *o = xcalloc(1, sizeof *o);
+
+	o->pool = pool;
+	o->relay = relay;
+	o->upstream = upstream_ref(u);
+	o->number = number;
+	o->connect_started_us = clock_mono_us();
+	body_init(&o->large);
+	snprintf(o->via, sizeof o->via, "%.250s", u->options.host);
+	/* The pool has to have it on its list before anything can end. */
+	loop_defer(relay->loop, start, o);
+	return o;
+}
+
+void outbound_send(struct outbound *o, struct attempt *a)
+{
+	struct client_out out;
+
+	ASSERT(o->attempt == NULL && o->client.state == CLIENT_IDLE);
+	o->attempt = a;
+	o->n_messages++;
+	o->body_queued = false;
+	o->large.len = 0;
+	a->connected_us = clock_mono_us();
+	client_send(&o->client, &a->mail, &out);
+	follow(o, &out);
+	if (o->attempt != NULL && o->attempt->m->large)
+		read_ahead(o, 0); /* there by the time of the 354 */
+}
+
+void outbound_quit(struct outbound *o)
+{
+	struct client_out out;
+
+	client_quit(&o->client, &out);
+	follow(o, &out);
+}
+
+void outbound_drop(struct outbound *o, const char *reason)
+{
+	if (o->conn != NULL && o->client.options != NULL) {
+		lose(o, LOSS_SHUTDOWN, reason);
+		return;
+	}
+	classify_loss(PHASE_CONNECT, LOSS_SHUTDOWN, reason, &o->client.verdict);
+	finish(o, &o->client.verdict);
+}
+
+bool outbound_at_dot(const struct outbound *o)
+{
+	return o->attempt != NULL &&
+	    (o->client.state == CLIENT_BODY || o->client.state == CLIENT_DOT);
+}

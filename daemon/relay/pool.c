@@ -1,0 +1,395 @@
+/*
+ * The pool of connections to SES.  Owns every struct outbound from
+ * outbound_open() until pool_on_closed(); a connection's state is the list it
+ * is on, and pool_move() is the only mover.  Runs on the loop thread.
+ *
+ * pool_dispatch() runs once a turn: it renews what is due, hands messages to
+ * idle connections (the most recently used first) and opens new ones as
+ * policy/sizing says.  Everything else only changes state and lets the next
+ * turn see it.
+ */
+#include "relay/pool.h"
+
+#include "base/clock.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/stat.h"
+#include "policy/sizing.h"
+#include "relay/outbound.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A port that failed is tried again after this, doubling to the most. */
+#define PORT_PENALTY_MIN_US (30 * US_PER_S)
+#define PORT_PENALTY_MAX_US (600 * US_PER_S)
+
+struct port_health {
+	int64_t penalty_us;
+	int64_t until_us; /* passed over before this; 0: in good standing */
+};
+
+struct pool {
+	struct relay *relay;
+	struct upstream *upstream;
+	struct sizing sizing;
+	TAILQ_HEAD(pool_list, outbound) lists[POOL_N_STATES];
+	unsigned counts[POOL_N_STATES];
+	struct port_health ports[POOL_MAX_PORTS];
+	int port_in_use;
+	unsigned last_number;
+	bool stopping;
+	struct loop_timer timer;
+	char last_error[1400];
+};
+
+const char *pool_state_name(enum pool_state state)
+{
+	static const char *const names[POOL_N_STATES] = {
+		[POOL_CONNECTING] = "connecting",
+		[POOL_IDLE] = "idle",
+		[POOL_BUSY] = "busy",
+		[POOL_DRAINING] = "draining",
+	};
+
+	return names[state];
+}
+
+/* Legal edges; a connection may be closed from every state. */
+static const bool edges[POOL_N_STATES][POOL_N_STATES] = {
+	[POOL_CONNECTING] = { [POOL_IDLE] = true },
+	[POOL_IDLE] = { [POOL_BUSY] = true, [POOL_DRAINING] = true },
+	[POOL_BUSY] = { [POOL_IDLE] = true },
+};
+
+static void pool_move(
+    struct pool *pool, struct outbound *o, enum pool_state state)
+{
+	ASSERT(edges[o->state][state]);
+	TAILQ_REMOVE(&pool->lists[o->state], o, link);
+	pool->counts[o->state]--;
+	o->state = state;
+	/* At the head: the most recently used idle connection goes first. */
+	TAILQ_INSERT_HEAD(&pool->lists[state], o, link);
+	pool->counts[state]++;
+	o->idle_since_us = state == POOL_IDLE ? clock_mono_us() : 0;
+}
+
+unsigned pool_count(const struct pool *pool, enum pool_state state)
+{
+	return pool->counts[state];
+}
+
+bool pool_empty(const struct pool *pool)
+{
+	for (int i = 0; i < POOL_N_STATES; i++)
+		if (pool->counts[i] > 0)
+			return false;
+	return true;
+}
+
+const char *pool_last_error(const struct pool *pool)
+{
+	return pool->last_error;
+}
+
+int pool_port(const struct pool *pool)
+{
+	return pool->port_in_use;
+}
+
+/* --- ports --- */
+
+int pool_choose_port(
+    struct pool *pool, const struct upstream *u, uint32_t tried)
+{
+	int64_t now = clock_mono_us();
+	int best = -1;
+
+	for (unsigned i = 0; i < u->options.n_ports; i++) {
+		if ((tried & 1u << i) != 0)
+			continue;
+		if (pool->ports[i].until_us <= now)
+			return (int)i;
+		/* All in penalty: the one that comes out of it first. */
+		if (best < 0 ||
+		    pool->ports[i].until_us < pool->ports[best].until_us)
+			best = (int)i;
+	}
+	return best;
+}
+
+bool pool_report_port(struct pool *pool, unsigned index, bool ok)
+{
+	struct port_health *p = &pool->ports[index];
+	bool news = ok != (p->penalty_us == 0);
+
+	if (ok) {
+		*p = (struct port_health){ 0 };
+		pool->port_in_use = pool->upstream->options.ports[index].port;
+		return news;
+	}
+	p->penalty_us =
+	    p->penalty_us == 0 ? PORT_PENALTY_MIN_US : p->penalty_us * 2;
+	if (p->penalty_us > PORT_PENALTY_MAX_US)
+		p->penalty_us = PORT_PENALTY_MAX_US;
+	p->until_us = clock_mono_us() + p->penalty_us;
+	return news;
+}
+
+/* --- opening and closing --- */
+
+static void open_one(struct pool *pool)
+{
+	struct outbound *o = outbound_open(
+	    pool, pool->relay, pool->upstream, ++pool->last_number);
+
+	o->state = POOL_CONNECTING;
+	TAILQ_INSERT_HEAD(&pool->lists[POOL_CONNECTING], o, link);
+	pool->counts[POOL_CONNECTING]++;
+}
+
+void pool_on_ready(struct pool *pool, struct outbound *o)
+{
+	int64_t now = clock_mono_us();
+
+	stat_add(STAT_CONNECTS_OK, 1);
+	sizing_on_connected(&pool->sizing, now);
+	gate_on_login(&pool->relay->gate);
+	if (pool->last_error[0] != '\0')
+		log_msg(LOG_LEVEL_INFO, LOG_SMTP, LOG_NO_ID,
+		    "connected to %s again", o->via);
+	pool->last_error[0] = '\0';
+	o->limits =
+	    rotate_plan(&pool->upstream->options.rotate, now, o->number);
+	pool_move(pool, o, POOL_IDLE);
+}
+
+void pool_on_free(struct pool *pool, struct outbound *o)
+{
+	pool_move(pool, o, POOL_IDLE);
+}
+
+/* Trouble before the login: one log line when it begins or changes. */
+static void note_connect_failure(
+    struct pool *pool, const struct outbound *o, const struct verdict *v)
+{
+	char text[sizeof pool->last_error];
+
+	stat_add(STAT_CONNECTS_FAILED, 1);
+	snprintf(text, sizeof text, "%s%s%s", v->text,
+	    v->advice != NULL ? ": " : "", v->advice != NULL ? v->advice : "");
+	log_msg(strcmp(text, pool->last_error) != 0 ? LOG_LEVEL_WARNING
+						    : LOG_LEVEL_DEBUG,
+	    LOG_SMTP, LOG_NO_ID, "conn=%u relay=%s: %s", o->number, o->via,
+	    text);
+	memcpy(pool->last_error, text, sizeof text);
+}
+
+void pool_on_closed(struct pool *pool, struct outbound *o, bool logged_in,
+    const struct verdict *verdict)
+{
+	int64_t now = clock_mono_us();
+
+	TAILQ_REMOVE(&pool->lists[o->state], o, link);
+	pool->counts[o->state]--;
+	if (verdict->class == VERDICT_CONN_LIMIT)
+		sizing_on_conn_limit(&pool->sizing,
+		    pool->counts[POOL_IDLE] + pool->counts[POOL_BUSY], now);
+	if (!logged_in && !pool->stopping) {
+		sizing_on_failed(&pool->sizing, now, o->number);
+		note_connect_failure(pool, o, verdict);
+		relay_on_account(pool->relay, verdict);
+	} else if (logged_in && verdict->class != VERDICT_NONE) {
+		/* It logs us in and throws us out: don't knock at once. */
+		if (o->n_delivered == 0 && o->n_messages > 0)
+			sizing_on_failed(&pool->sizing, now, o->number);
+		log_msg(LOG_LEVEL_INFO, LOG_SMTP, LOG_NO_ID,
+		    "conn=%u relay=%s: lost after %u messages, %.1f s: %s",
+		    o->number, o->via, o->n_messages,
+		    (double)(now - o->opened_us) / US_PER_S, verdict->text);
+	}
+	relay_kick(pool->relay);
+}
+
+static void quit_connection(
+    struct pool *pool, struct outbound *o, const char *reason)
+{
+	log_msg(LOG_LEVEL_DEBUG, LOG_SMTP, LOG_NO_ID,
+	    "conn=%u relay=%s: closing after %u messages: %s", o->number,
+	    o->via, o->n_messages, reason);
+	pool_move(pool, o, POOL_DRAINING);
+	outbound_quit(o);
+}
+
+/* Why this idle connection may not carry the next message; NULL: it may. */
+static const char *due_reason(
+    const struct pool *pool, const struct outbound *o, int64_t now)
+{
+	enum rotate_reason due;
+
+	if (pool->stopping)
+		return "stopping";
+	if (o->stale)
+		return "configuration changed";
+	due = rotate_due(&pool->upstream->options.rotate, &o->limits,
+	    o->n_messages, o->idle_since_us, now);
+	return due == ROTATE_NOT ? NULL : rotate_reason_name(due);
+}
+
+static void close_due(struct pool *pool, int64_t now)
+{
+	struct outbound *o, *next;
+
+	for (o = TAILQ_FIRST(&pool->lists[POOL_IDLE]); o != NULL; o = next) {
+		const char *reason = due_reason(pool, o, now);
+
+		next = TAILQ_NEXT(o, link);
+		if (reason != NULL)
+			quit_connection(pool, o, reason);
+	}
+}
+
+/* When an idle connection, or the hold-off of connecting, is next due. */
+static void set_timer(struct pool *pool, int64_t now, bool backlog)
+{
+	const struct rotate_options *rotate = &pool->upstream->options.rotate;
+	int64_t next = backlog ? sizing_next(&pool->sizing, now) : INT64_MAX;
+	struct outbound *o;
+
+	TAILQ_FOREACH (o, &pool->lists[POOL_IDLE], link) {
+		int64_t due = o->idle_since_us + rotate->idle_timeout_us;
+
+		if (o->limits.expires_us < due)
+			due = o->limits.expires_us;
+		if (due < next)
+			next = due;
+	}
+	if (next == INT64_MAX)
+		loop_timer_clear(&pool->timer);
+	else
+		loop_timer_set(&pool->timer, next - now);
+}
+
+static void open_wanted(struct pool *pool, size_t backlog, int64_t now)
+{
+	struct sizing_view view = {
+		.max = pool->upstream->options.max_connections,
+		.connecting = pool->counts[POOL_CONNECTING],
+		.open = pool->counts[POOL_IDLE] + pool->counts[POOL_BUSY],
+		.idle = pool->counts[POOL_IDLE],
+		.backlog = backlog,
+	};
+	unsigned n = sizing_want(&pool->sizing, &view, now);
+
+	while (n-- > 0)
+		open_one(pool);
+}
+
+void pool_dispatch(struct pool *pool)
+{
+	int64_t now = clock_mono_us();
+	struct outbound *o;
+	size_t backlog;
+
+	close_due(pool, now);
+	while (!pool->stopping &&
+	    (o = TAILQ_FIRST(&pool->lists[POOL_IDLE])) != NULL) {
+		struct attempt *a = relay_take(pool->relay);
+
+		if (a == NULL)
+			break;
+		pool_move(pool, o, POOL_BUSY);
+		outbound_send(o, a);
+	}
+	backlog = pool->stopping ? 0 : relay_backlog(pool->relay);
+	if (backlog > 0)
+		open_wanted(pool, backlog, now);
+	set_timer(pool, now, backlog > 0);
+}
+
+/* --- life --- */
+
+static void on_timer(void *ctx)
+{
+	struct pool *pool = ctx;
+
+	relay_kick(pool->relay);
+}
+
+struct pool *pool_new(
+    struct relay *relay, const struct pool_options *options, struct err *err)
+{
+	struct upstream *u = upstream_new(options, err);
+	struct pool *pool;
+
+	if (u == NULL)
+		return NULL;
+	pool = xcalloc(1, sizeof *pool);
+	pool->relay = relay;
+	pool->upstream = u;
+	sizing_init(&pool->sizing);
+	for (int i = 0; i < POOL_N_STATES; i++)
+		TAILQ_INIT(&pool->lists[i]);
+	loop_timer_init(&pool->timer, relay->loop, on_timer, pool);
+	return pool;
+}
+
+int pool_configure(
+    struct pool *pool, const struct pool_options *options, struct err *err)
+{
+	struct upstream *u = upstream_new(options, err);
+	struct outbound *o;
+
+	if (u == NULL)
+		return -1;
+	if (!upstream_same(pool->upstream, u)) {
+		for (int i = 0; i < POOL_N_STATES; i++)
+			TAILQ_FOREACH (o, &pool->lists[i], link)
+				o->stale = true;
+		memset(pool->ports, 0, sizeof pool->ports);
+		sizing_init(&pool->sizing);
+		pool->last_error[0] = '\0';
+		gate_reopen(&pool->relay->gate);
+	}
+	upstream_unref(pool->upstream);
+	pool->upstream = u;
+	return 0;
+}
+
+void pool_shutdown(struct pool *pool)
+{
+	struct outbound *o, *next;
+
+	pool->stopping = true;
+	for (o = TAILQ_FIRST(&pool->lists[POOL_CONNECTING]); o != NULL;
+	     o = next) {
+		next = TAILQ_NEXT(o, link);
+		outbound_drop(o, "stopping");
+	}
+}
+
+void pool_drop(struct pool *pool, bool all)
+{
+	struct outbound *o, *next;
+
+	for (int i = 0; i < POOL_N_STATES; i++)
+		for (o = TAILQ_FIRST(&pool->lists[i]); o != NULL; o = next) {
+			next = TAILQ_NEXT(o, link);
+			if (all || !outbound_at_dot(o))
+				outbound_drop(o, "stopping");
+		}
+}
+
+void pool_free(struct pool *pool)
+{
+	if (pool == NULL)
+		return;
+	pool->stopping = true;
+	pool_drop(pool, true);
+	loop_timer_fini(&pool->timer);
+	upstream_unref(pool->upstream);
+	free(pool);
+}

@@ -1,0 +1,105 @@
+/*
+ * The connections to SES: how many there are, which one is next, when one is
+ * renewed.  A connection is on exactly one list, and its state is that
+ * membership; only pool_move() in pool.c moves it:
+ *
+ *   CONNECTING  address, TCP, TLS, login         IDLE      wants work
+ *   BUSY        carries a message                DRAINING  QUIT is out
+ *
+ * CONNECTING -> IDLE; IDLE -> BUSY -> IDLE; IDLE -> DRAINING; any -> closed.
+ * Free connections pull work: pool_dispatch() runs once a turn of the loop.
+ * The most recently used idle connection goes first, so the tail ages out.
+ */
+#ifndef RELAY_POOL_H
+#define RELAY_POOL_H
+
+#include "base/base.h"
+#include "policy/rotate.h"
+#include "smtp/classify.h"
+
+#include <sys/socket.h>
+
+#define POOL_MAX_PORTS 16
+
+struct pool_port {
+	uint16_t port;
+	bool wrapper; /* TLS from the first byte; else STARTTLS */
+};
+
+struct pool_timeouts {
+	int64_t connect_us, tls_us, greeting_us, command_us;
+	int64_t data_us; /* progress while content is sent */
+	int64_t final_us; /* for the reply to the final dot */
+};
+
+/* What a connection is made from. */
+struct pool_options {
+	const char *host; /* the endpoint; the certificate has to match */
+	const char *hostname; /* ours, for EHLO */
+	struct pool_port ports[POOL_MAX_PORTS]; /* in order of preference */
+	unsigned n_ports;
+	/* AUTH texts in base64, see credentials.h; NULL: no AUTH. */
+	const char *auth_plain, *auth_user, *auth_pass;
+	const char *ca_file; /* NULL: the system's anchors */
+	int mss;
+	struct sockaddr_storage source;
+	socklen_t source_len; /* 0: the system's choice */
+	unsigned max_connections;
+	struct rotate_options rotate;
+	struct pool_timeouts timeouts;
+};
+
+enum pool_state {
+	POOL_CONNECTING,
+	POOL_IDLE,
+	POOL_BUSY,
+	POOL_DRAINING,
+	POOL_N_STATES
+};
+
+struct pool;
+struct relay;
+struct outbound;
+
+/* Copies the options with everything they point to. */
+MUST_CHECK struct pool *pool_new(
+    struct relay *relay, const struct pool_options *options, struct err *err);
+/*
+ * New options are whole in force or (-1) not at all.  When endpoint, ports,
+ * credentials or anchors changed, connections are renewed: idle ones at once,
+ * busy ones after their message.
+ */
+MUST_CHECK int pool_configure(
+    struct pool *pool, const struct pool_options *options, struct err *err);
+void pool_dispatch(struct pool *pool);
+unsigned pool_count(const struct pool *pool, enum pool_state state);
+const char *pool_state_name(enum pool_state state);
+/* Nothing new starts; idle connections QUIT, busy ones after their message. */
+void pool_shutdown(struct pool *pool);
+bool pool_empty(const struct pool *pool);
+/* After pool_shutdown(): give up what is under way, except, unless `all`, where
+ * content is through or nearly so: losing that means a duplicate. */
+void pool_drop(struct pool *pool, bool all);
+/* Drops every connection; messages under way settle as lost. */
+void pool_free(struct pool *pool);
+
+/* For `status`: the last trouble of connecting or logging in; "" if none
+ * since the last success. */
+const char *pool_last_error(const struct pool *pool);
+/* The port that connections use now; 0 before the first success. */
+int pool_port(const struct pool *pool);
+
+/* --- for relay/outbound --- */
+
+struct upstream; /* options, TLS context: what connections share */
+void pool_on_ready(struct pool *pool, struct outbound *o);
+/* Its message has been settled; it is ready for another one. */
+void pool_on_free(struct pool *pool, struct outbound *o);
+/*
+ * The connection is closed; `verdict` says why (VERDICT_NONE: in order).
+ * `logged_in` tells trouble of connecting from the end of a session.
+ */
+void pool_on_closed(struct pool *pool, struct outbound *o, bool logged_in,
+    const struct verdict *verdict);
+
+#endif

@@ -1,0 +1,62 @@
+/*
+ * One local program's connection.  Private to relay/inbound.c (the listeners
+ * and the list of sessions) and relay/session.c (the conversation).
+ */
+#ifndef RELAY_SESSION_H
+#define RELAY_SESSION_H
+
+#include "net/conn.h"
+#include "relay/relay.h"
+#include "smtp/dot.h"
+#include "smtp/header.h"
+
+enum session_mode {
+	SESSION_LINES, /* commands */
+	SESSION_CONTENT, /* behind the 354 */
+	SESSION_COMMITTING, /* content is over, the disk has the word */
+	SESSION_CLOSED, /* only waits for the disk */
+};
+
+struct session {
+	TAILQ_ENTRY(session) link;
+	struct inbound *inbound;
+	struct conn *conn; /* NULL once closed */
+	struct server server;
+	enum session_mode mode;
+	char peer[80]; /* "localhost[127.0.0.1]" */
+	bool lf_only; /* every line so far ended in LF alone */
+	bool any_line;
+	bool eof; /* the client has closed its side; work goes on */
+	bool stopping; /* say 421 when nothing is under way */
+
+	/* The message that is arriving. */
+	struct message *m;
+	struct dot_reader dot;
+	struct header_scan scan;
+	uint64_t content_len; /* as the client sent it, without our header */
+	enum server_content verdict; /* OK until something is wrong with it */
+	bool discard; /* it is; read on to its true end */
+	bool ended; /* the final dot has come */
+	int64_t data_deadline_us; /* for the whole message, monotonic */
+	struct spool_large *large;
+	bool appending; /* the disk takes a chunk; no content is read */
+};
+
+struct inbound {
+	struct relay *relay;
+	struct inbound_options options;
+	TAILQ_HEAD(session_list, session) sessions;
+	unsigned n_sessions;
+	struct listener *listeners[32];
+	unsigned n_listeners;
+	bool stopping;
+};
+
+/* Takes fd.  The session ends by itself. */
+void session_start(struct inbound *in, int fd, const struct sockaddr *peer);
+/* Say 421 and close as soon as nothing is under way. */
+void session_stop(struct session *s);
+/* At once; what is being made durable still completes. */
+void session_close(struct session *s);
+
+#endif

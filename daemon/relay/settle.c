@@ -1,0 +1,466 @@
+/*
+ * relay_settle(): what becomes of a message after an attempt.  The one place
+ * that decides, in this order:
+ *
+ *   1. recipients that SES took are recorded, then those given up are buried;
+ *   2. what is still pending goes by the strongest of its verdicts:
+ *      account trouble (gate closes, head of the lane, no charge), uncertain
+ *      (held or by the schedule), refused for now (by the schedule, or dead
+ *      when too old), lost connection (head of the lane, no charge, up to
+ *      RELAY_MAX_FREE_RETRIES in a row), not tried yet (ready).
+ *
+ * Nothing but a verdict that names the recipient or the message ever ends in a
+ * dead letter; what the connection, the network or the account did, never.
+ */
+#include "relay/attempt.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/stat.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What an attempt did, recipient by recipient, and what it leaves. */
+struct result {
+	struct relay *relay;
+	struct attempt *a;
+	const struct verdict *verdict;
+	const char *via;
+	unsigned conn;
+	int64_t now_us, wall_us; /* monotonic, wall */
+	uint16_t *sent, *failed; /* positions */
+	unsigned n_sent, n_failed;
+	const struct verdict *sent_verdict, *failed_verdict;
+	char failed_reason[REPLY_TEXT_MAX + 600];
+	/* The strongest verdict of those that stay; NULL: none stays. */
+	const struct verdict *stays;
+	bool expired;
+	bool split;
+	int64_t due_us; /* when it is tried again, monotonic; for the log */
+};
+
+/* What is done with a message of which something is left. */
+enum plan { PLAN_MOVE, PLAN_UNTAKE, PLAN_HOLD };
+
+enum weight { W_NONE, W_FREE, W_RETRY, W_UNCERTAIN, W_ACCOUNT };
+
+static enum weight weigh(const struct verdict *v)
+{
+	switch (v->class) {
+	case VERDICT_RATE:
+	case VERDICT_DAILY:
+	case VERDICT_HOLD_AUTH:
+	case VERDICT_HOLD_ACCOUNT:
+		return W_ACCOUNT;
+	case VERDICT_UNCERTAIN:
+		return W_UNCERTAIN;
+	case VERDICT_RETRY:
+		return W_RETRY;
+	default:
+		return W_FREE;
+	}
+}
+
+static bool is_failure(const struct result *res, const struct verdict *v)
+{
+	if (v->class == VERDICT_SPLIT)
+		return res->a->mail.n_rcpts == 1;
+	if (v->class == VERDICT_RETRY)
+		return res->expired;
+	return v->class == VERDICT_RCPT_FAILED ||
+	    v->class == VERDICT_MSG_FAILED;
+}
+
+static void sort_recipient(struct result *res, unsigned i)
+{
+	struct attempt *a = res->a;
+	const struct verdict *v = attempt_verdict(a, i, res->verdict);
+	uint16_t position = a->positions[i];
+
+	if (v->class == VERDICT_DELIVERED) {
+		a->m->rcpts[position].state = RCPT_SENT;
+		res->sent[res->n_sent++] = position;
+		res->sent_verdict = v;
+	} else if (is_failure(res, v)) {
+		a->m->rcpts[position].state = RCPT_FAILED;
+		res->failed[res->n_failed++] = position;
+		res->failed_verdict = v;
+	} else {
+		if (v->class == VERDICT_SPLIT)
+			res->split = true;
+		if (res->stays == NULL || weigh(v) > weigh(res->stays))
+			res->stays = v;
+	}
+}
+
+/* --- the log --- */
+
+/* As Postfix writes seconds: two digits that count, never an exponent. */
+static int put_seconds(char *buf, size_t size, int64_t us)
+{
+	double seconds = (double)(us > 0 ? us : 0) / US_PER_S;
+
+	if (seconds < 0.001)
+		return snprintf(buf, size, "0");
+	return snprintf(buf, size, seconds < 99 ? "%.2g" : "%.0f", seconds);
+}
+
+static void format_delays(
+    const struct result *res, char *delay, char *delays, size_t size)
+{
+	const struct attempt *a = res->a;
+	int64_t total = res->wall_us - a->stub->arrival_us;
+	int64_t sending = 0, setup = 0;
+	size_t n;
+
+	if (a->connected_us != 0) {
+		sending = res->now_us - a->connected_us;
+		setup = a->connected_us - a->taken_us;
+	}
+	put_seconds(delay, size, total);
+	n = (size_t)snprintf(delays, size, "0/");
+	n += (size_t)put_seconds(delays + n, size - n, total - sending - setup);
+	n += (size_t)snprintf(delays + n, size - n, "/");
+	n += (size_t)put_seconds(delays + n, size - n, setup);
+	n += (size_t)snprintf(delays + n, size - n, "/");
+	put_seconds(delays + n, size - n, sending);
+}
+
+static void describe(const struct result *res, const struct verdict *v,
+    const char *status, char *buf, size_t size)
+{
+	int64_t wait = (res->due_us - res->now_us + US_PER_S - 1) / US_PER_S;
+	char next[48] = "";
+
+	if (strcmp(status, "deferred") == 0 && wait > 0)
+		snprintf(next, sizeof next, "; next attempt in %llds",
+		    (long long)wait);
+	snprintf(buf, size, "%s%s%s%s", v->text, v->advice != NULL ? "; " : "",
+	    v->advice != NULL ? v->advice : "", next);
+}
+
+static void log_recipient(const struct result *res, unsigned i)
+{
+	const struct attempt *a = res->a;
+	const struct verdict *v = attempt_verdict(a, i, res->verdict);
+	enum rcpt_state state = a->m->rcpts[a->positions[i]].state;
+	const char *status = state == RCPT_SENT ? "sent"
+	    : state == RCPT_FAILED              ? "bounced"
+						: "deferred";
+	enum log_level level =
+	    state == RCPT_FAILED ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
+	char delay[96], delays[96], conn[16], attempt[16];
+	char note[REPLY_TEXT_MAX + 700];
+	const char *ses_id = NULL;
+
+	if (!log_enabled(level))
+		return;
+	format_delays(res, delay, delays, sizeof delay);
+	describe(res, v, status, note, sizeof note);
+	snprintf(conn, sizeof conn, "%u", res->conn);
+	snprintf(attempt, sizeof attempt, "%u", a->stub->attempts);
+	if (state == RCPT_SENT && strncmp(v->text, "250 Ok ", 7) == 0)
+		ses_id = v->text + 7;
+	struct log_field fields[] = {
+		{ LOG_ANGLE, "to", a->mail.rcpts[i] },
+		{ LOG_PLAIN, "relay", res->via != NULL ? res->via : "none" },
+		{ LOG_NUMBER, "conn", res->conn != 0 ? conn : NULL },
+		{ LOG_NUMBER, "delay", delay },
+		{ LOG_PLAIN, "delays", delays },
+		{ LOG_PLAIN, "dsn", v->dsn },
+		{ LOG_PLAIN, "status", status },
+		{ LOG_NOTE, "reply", note },
+		{ LOG_HIDDEN, "ses_id", ses_id },
+		{ LOG_HIDDEN, "attempt", attempt },
+		{ LOG_END, NULL, NULL },
+	};
+	log_event(level, LOG_SMTP, status, a->stub->id, fields);
+}
+
+/* Neither sent nor put off: the connection's fault, and again at once. */
+static void log_free_retry(const struct result *res)
+{
+	log_msg(LOG_LEVEL_INFO, LOG_SMTP, res->a->stub->id,
+	    "not sent by conn=%u, relay=%s (%s); again at once on another "
+	    "connection, at no cost",
+	    res->conn, res->via, res->stays->text);
+}
+
+static void log_result(const struct result *res, enum plan plan)
+{
+	bool is_free = plan == PLAN_UNTAKE && weigh(res->stays) == W_FREE;
+
+	if (is_free)
+		log_free_retry(res);
+	for (unsigned i = 0; i < res->a->mail.n_rcpts; i++)
+		if (!is_free ||
+		    res->a->m->rcpts[res->a->positions[i]].state !=
+			RCPT_PENDING)
+			log_recipient(res, i);
+	if (res->stays != NULL && res->stays->class == VERDICT_UNCERTAIN) {
+		stat_add(STAT_MESSAGES_UNCERTAIN, 1);
+		log_msg(LOG_LEVEL_WARNING, LOG_SMTP, res->a->stub->id,
+		    "delivery uncertain, message-id=<%s>: the connection was "
+		    "lost after the final dot, SES may have taken the message; "
+		    "%s",
+		    res->a->m->message_id,
+		    res->relay->options.hold_uncertain
+			? "it is held (delivery.uncertain)"
+			: "it will be sent again and may arrive twice");
+	}
+}
+
+/* --- consequences --- */
+
+static enum gate_cause cause_of(const struct verdict *v)
+{
+	switch (v->class) {
+	case VERDICT_RATE:
+		return GATE_RATE;
+	case VERDICT_DAILY:
+		return GATE_DAILY;
+	case VERDICT_HOLD_AUTH:
+		return GATE_AUTH;
+	case VERDICT_HOLD_ACCOUNT:
+		return GATE_ACCOUNT;
+	default:
+		return GATE_NONE;
+	}
+}
+
+void relay_on_account(struct relay *r, const struct verdict *v)
+{
+	enum gate_cause cause = cause_of(v);
+	int64_t now = clock_mono_us();
+
+	if (cause == GATE_NONE)
+		return;
+	if (cause == GATE_RATE)
+		stat_add(STAT_THROTTLED_RATE, 1);
+	else if (cause == GATE_DAILY)
+		stat_add(STAT_THROTTLED_DAILY, 1);
+	else if (cause == GATE_AUTH)
+		stat_add(STAT_AUTH_FAILURES, 1);
+	snprintf(r->last_reply, sizeof r->last_reply, "%.250s", v->text);
+	r->last_reply_us = clock_wall_us();
+	if (!gate_on_trouble(&r->gate, cause, now, (uint64_t)now))
+		return;
+	log_msg(cause == GATE_RATE ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, LOG_QMGR,
+	    LOG_NO_ID,
+	    "deliveries pause (%s): %s%s%s; nothing is lost or "
+	    "bounced, next try in %lld s",
+	    gate_cause_name(cause), v->text, v->advice != NULL ? ": " : "",
+	    v->advice != NULL ? v->advice : "",
+	    (long long)((r->gate.until_us - now) / US_PER_S));
+}
+
+static void tell_gate(struct result *res)
+{
+	struct gate *gate = &res->relay->gate;
+	enum gate_state before = gate->state;
+
+	if (res->n_sent > 0) {
+		gate_on_success(gate);
+		if (before != GATE_OPEN)
+			log_msg(LOG_LEVEL_INFO, LOG_QMGR, LOG_NO_ID,
+			    "deliveries go on");
+	}
+	if (res->stays != NULL && weigh(res->stays) == W_ACCOUNT)
+		relay_on_account(res->relay, res->stays);
+	else if (res->a->probe)
+		gate_probe_lost(gate);
+}
+
+static void remember_reply(struct stub *stub, const struct verdict *v)
+{
+	free(stub->last_reply);
+	stub->last_reply = v != NULL ? xstrndup(v->text, 300) : NULL;
+}
+
+static void record_sent(struct result *res)
+{
+	struct attempt *a = res->a;
+	struct spool_outcome outcome = {
+		.id = a->stub->id,
+		.ref = a->stub->ref,
+		.size = a->stub->size,
+		.event = SPOOL_SENT,
+		.time_us = res->wall_us,
+		.rcpts = res->sent,
+		.n_rcpts = res->n_sent,
+		.last = message_n_pending(a->m) == 0 && res->n_failed == 0,
+	};
+
+	if (res->n_sent == 0)
+		return;
+	/* In the common case, all of them at once, the line names none. */
+	if (res->n_sent == a->m->n_rcpts)
+		outcome.n_rcpts = 0;
+	outcome.dsn = res->sent_verdict->dsn;
+	outcome.reply = res->sent_verdict->text;
+	outcome.message_id = a->m->message_id;
+	spool_settle(res->relay->spool, &outcome);
+	stat_add(STAT_RCPT_SENT, res->n_sent);
+}
+
+/* Other recipients, behind the ones of this attempt, still wait their turn. */
+static bool more_behind(const struct attempt *a)
+{
+	unsigned last = a->positions[a->mail.n_rcpts - 1];
+
+	for (unsigned i = last + 1; i < a->m->n_rcpts; i++)
+		if (a->m->rcpts[i].state == RCPT_PENDING)
+			return true;
+	return false;
+}
+
+static void record_hold(struct result *res)
+{
+	const struct stub *stub = res->a->stub;
+	struct spool_outcome outcome = {
+		.id = stub->id,
+		.ref = stub->ref,
+		.size = stub->size,
+		.event = SPOOL_HOLD,
+		.time_us = res->wall_us,
+		.dsn = res->stays->dsn,
+		.reply = res->stays->text,
+	};
+
+	spool_settle(res->relay->spool, &outcome);
+}
+
+/* A free retry keeps its place, and its content if that is in memory. */
+static void untake(struct result *res)
+{
+	struct attempt *a = res->a;
+
+	if (message_in_memory(a->m) && !a->m->large) {
+		a->stub->loaded = a->m;
+		res->relay->kept_bytes += a->m->body.len;
+		a->m = NULL;
+	}
+	queue_untake(res->relay->queue, a->stub);
+}
+
+/* What to do with the message; *next and res->due_us go with PLAN_MOVE. */
+static enum plan make_plan(struct result *res, enum relay_next *next)
+{
+	struct relay *r = res->relay;
+	struct stub *stub = res->a->stub;
+	enum weight weight = res->stays != NULL ? weigh(res->stays) : W_NONE;
+	bool wait = false;
+
+	*next = RELAY_NEXT_READY;
+	if (message_n_pending(res->a->m) == 0) {
+		*next = RELAY_NEXT_DONE;
+		return PLAN_MOVE;
+	}
+	if (res->split) {
+		stub->singly = true;
+		return PLAN_MOVE;
+	}
+	if (weight == W_ACCOUNT) {
+		res->due_us = r->gate.until_us;
+		return PLAN_UNTAKE;
+	}
+	if (weight == W_UNCERTAIN && r->options.hold_uncertain)
+		return PLAN_HOLD;
+	if (weight == W_FREE && res->stays->charge == false &&
+	    stub->free_retries < RELAY_MAX_FREE_RETRIES) {
+		stub->free_retries++;
+		return PLAN_UNTAKE;
+	}
+	stub->free_retries = 0;
+	if (weight != W_NONE) {
+		wait = !more_behind(res->a);
+		stat_add(STAT_RCPT_DEFERRED,
+		    res->a->mail.n_rcpts - res->n_sent - res->n_failed);
+	}
+	/* Go on behind this piece, or begin anew after the wait. */
+	stub->cursor = wait || !more_behind(res->a)
+	    ? 0
+	    : (uint16_t)(res->a->positions[res->a->mail.n_rcpts - 1] + 1);
+	if (wait) {
+		int64_t age_zero = res->now_us -
+		    (res->wall_us > stub->arrival_us
+			    ? res->wall_us - stub->arrival_us
+			    : 0);
+
+		*next = RELAY_NEXT_WAIT;
+		res->due_us = backoff_next(
+		    &r->options.backoff, age_zero, res->now_us, stub->id);
+	}
+	return PLAN_MOVE;
+}
+
+static void carry_out(struct result *res, enum plan plan, enum relay_next next)
+{
+	struct relay *r = res->relay;
+	struct stub *stub = res->a->stub;
+
+	stub_keep_rcpts(stub, res->a->m);
+	remember_reply(stub, res->stays);
+	if (res->n_failed > 0) {
+		/* Whatever was planned for the others comes after the letter;
+		 * what would have kept its place goes on at once. */
+		relay_bury(r, stub, res->failed, res->n_failed,
+		    res->failed_verdict->dsn, res->failed_reason, next,
+		    res->due_us);
+	} else if (plan == PLAN_UNTAKE) {
+		untake(res);
+	} else if (plan == PLAN_HOLD) {
+		record_hold(res);
+		queue_hold(r->queue, stub);
+	} else {
+		relay_move(r, stub, next, res->due_us);
+	}
+}
+
+void relay_settle(struct relay *r, struct attempt *a,
+    const struct verdict *verdict, const char *relayed_via, unsigned conn)
+{
+	struct result res = {
+		.relay = r,
+		.a = a,
+		.verdict = verdict,
+		.via = relayed_via,
+		.conn = conn,
+		.now_us = clock_mono_us(),
+		.wall_us = clock_wall_us(),
+		.sent = xcalloc(a->mail.n_rcpts, sizeof(uint16_t)),
+		.failed = xcalloc(a->mail.n_rcpts, sizeof(uint16_t)),
+	};
+	enum relay_next next;
+	enum plan plan;
+
+	res.expired = backoff_expired(
+	    &r->options.backoff, a->stub->arrival_us, res.wall_us);
+	for (unsigned i = 0; i < a->mail.n_rcpts; i++)
+		sort_recipient(&res, i);
+	if (res.stays == NULL || weigh(res.stays) != W_ACCOUNT)
+		a->stub->attempts += res.stays == NULL || res.stays->charge;
+	if (res.n_failed > 0)
+		snprintf(res.failed_reason, sizeof res.failed_reason,
+		    "%s%s%s%s",
+		    res.failed_verdict->class == VERDICT_RETRY
+			? "too old (delivery.expire); last reply: "
+			: "",
+		    res.failed_verdict->text,
+		    res.failed_verdict->advice != NULL ? "; " : "",
+		    res.failed_verdict->advice != NULL
+			? res.failed_verdict->advice
+			: "");
+	tell_gate(&res);
+	plan = make_plan(&res, &next);
+	log_result(&res, plan);
+	record_sent(&res);
+	carry_out(&res, plan, next);
+	free(res.sent);
+	free(res.failed);
+	attempt_free(a);
+	relay_kick(r);
+}

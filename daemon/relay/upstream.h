@@ -1,0 +1,27 @@
+/*
+ * What all connections of one configuration share: endpoint, ports,
+ * credentials, TLS context.  Immutable and reference-counted, so a connection
+ * keeps what it was made from over a reload.
+ */
+#ifndef RELAY_UPSTREAM_H
+#define RELAY_UPSTREAM_H
+
+#include "net/tls.h"
+#include "relay/pool.h"
+#include "smtp/client.h"
+
+struct upstream {
+	unsigned refs;
+	struct pool_options options; /* strings are our own copies */
+	struct client_auth auth;
+	struct tls_context *tls;
+};
+
+MUST_CHECK struct upstream *upstream_new(
+    const struct pool_options *options, struct err *err);
+struct upstream *upstream_ref(struct upstream *u);
+void upstream_unref(struct upstream *u); /* wipes the credentials at last */
+/* A connection made from `a` would be as good as one made from `b`. */
+bool upstream_same(const struct upstream *a, const struct upstream *b);
+
+#endif
