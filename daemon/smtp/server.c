@@ -353,6 +353,15 @@ void server_on_long_line(struct server *s, struct server_out *out)
 	count_errors(s, out);
 }
 
+void server_on_bare_newline(struct server *s, struct server_out *out)
+{
+	ASSERT(s->state < SERVER_N_LINE_STATES);
+	s->auth_pending = false;
+	server_reply(out, SERVER_REPLY, 501,
+	    "5.5.2 Lines end in CRLF, this one in LF alone");
+	count_errors(s, out);
+}
+
 void server_on_content(struct server *s, enum server_content what,
     const char *detail, struct server_out *out)
 {

@@ -1,0 +1,240 @@
+/*
+ * The screen of `status`.
+ *
+ * The first line answers the first question, whether mail goes out, in words;
+ * then follows what there is to know besides, trouble in capitals.  Made for
+ * somebody who was woken up by it.
+ */
+#include "cli/ctl.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define INDENT 14
+
+PRINTF(2, 3)
+static void put_line(const char *label, const char *fmt, ...)
+{
+	char *text;
+	va_list args;
+
+	va_start(args, fmt);
+	if (vasprintf(&text, fmt, args) < 0)
+		fatal("out of memory");
+	va_end(args);
+	ctl_put_labelled(label, INDENT, text);
+	free(text);
+}
+
+/* --- SES --- */
+
+/* The states of the daemon's words, in ours. */
+static const char *state_words(const char *state)
+{
+	static const struct {
+		const char *state, *words;
+	} table[] = {
+		{ "throttled", "throttled, slowing down" },
+		{ "daily quota", "daily quota used up" },
+		{ "credentials", "credentials refused" },
+		{ "account", "account may not send" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++)
+		if (strcmp(state, table[i].state) == 0)
+			return table[i].words;
+	return state;
+}
+
+static char *upstream_words(json_t *upstream)
+{
+	const char *state = ctl_text(upstream, "state");
+	const char *endpoint = ctl_text(upstream, "endpoint");
+	const char *reason = ctl_text(upstream, "last_error");
+	const char *trouble = ctl_text(upstream, "connect_error");
+	int64_t port = ctl_number(upstream, "port");
+	int64_t next = ctl_number(upstream, "next_try_seconds");
+	char wait[CTL_BUF];
+
+	if (strcmp(state, "ok") == 0 && port != 0)
+		return xasprintf("ok via %s:%" PRId64, endpoint, port);
+	if (strcmp(state, "ok") == 0)
+		return xasprintf(
+		    "not connected yet, nothing had to be sent; mail goes to "
+		    "%s",
+		    endpoint);
+	if (strcmp(state, "unreachable") == 0)
+		return xasprintf(
+		    "UNREACHABLE, mail waits (%s): %s", endpoint, trouble);
+	if (next > 0)
+		return xasprintf("%s, next try in %s: %s", state_words(state),
+		    ctl_format_seconds(next, wait), reason);
+	/* What keeps the new try from succeeding may be something else. */
+	return xasprintf("%s before, trying again now: %s", state_words(state),
+	    trouble[0] != '\0' ? trouble : reason);
+}
+
+static void put_upstream(json_t *upstream)
+{
+	char *words = upstream_words(upstream);
+
+	ctl_put_labelled("SES:", 0, words);
+	free(words);
+}
+
+/* --- what there is --- */
+
+static void put_queue(json_t *queue)
+{
+	int64_t ready = ctl_number(queue, "ready");
+	int64_t waiting = ctl_number(queue, "waiting");
+	int64_t active = ctl_number(queue, "active");
+	int64_t held = ctl_number(queue, "held");
+	int64_t total = ready + waiting + active + held;
+	char bytes[CTL_BUF], age[CTL_BUF];
+
+	if (total == 0) {
+		put_line("Queue:", "empty");
+		return;
+	}
+	put_line("Queue:", "%" PRId64 " message%s, %s, the oldest for %s",
+	    total, total == 1 ? "" : "s",
+	    ctl_format_bytes(ctl_number(queue, "bytes"), bytes),
+	    ctl_format_seconds(ctl_number(queue, "oldest_age_seconds"), age));
+	put_line("",
+	    "%" PRId64 " ready, %" PRId64 " active, %" PRId64
+	    " waiting for a next attempt, %" PRId64 " held",
+	    ready, active, waiting, held);
+}
+
+static void put_connections(json_t *connections)
+{
+	int64_t total = 0;
+	const char *state;
+	char *text = xstrdup("");
+	json_t *n;
+
+	json_object_foreach (connections, state, n) {
+		char *more;
+
+		if (json_integer_value(n) == 0)
+			continue;
+		more = xasprintf("%s%s%lld %s", text, total > 0 ? ", " : "",
+		    (long long)json_integer_value(n), state);
+		free(text);
+		text = more;
+		total += json_integer_value(n);
+	}
+	put_line("Connections:", "%s", total > 0 ? text : "none");
+	free(text);
+}
+
+static void put_spool(json_t *spool)
+{
+	int64_t failed = ctl_number(spool, "failed");
+	char used[CTL_BUF], room[CTL_BUF];
+
+	ctl_format_bytes(ctl_number(spool, "bytes"), used);
+	ctl_format_bytes(ctl_number(spool, "free_bytes"), room);
+	if (ctl_true(spool, "healthy"))
+		put_line("Spool:", "ok, %s used, %s free", used, room);
+	else
+		put_line("Spool:",
+		    "TAKES NO MAIL, local programs get 4xx: %s (%s used, %s "
+		    "free)",
+		    ctl_text(spool, "reason"), used, room);
+	if (ctl_true(spool, "scanning"))
+		put_line("",
+		    "still being read after the start: the queue is longer "
+		    "than shown");
+	if (failed > 0)
+		put_line("Dead letters:", "%lld in failed/ of the spool",
+		    (long long)failed);
+}
+
+/* --- what happened --- */
+
+static void put_counters(json_t *o)
+{
+	json_t *counters = json_object_get(o, "counters");
+	char up[CTL_BUF];
+
+	put_line("Daemon:", "sesrelayd %s, running for %s%s",
+	    ctl_text(o, "version"),
+	    ctl_format_seconds(ctl_number(o, "uptime_seconds"), up),
+	    ctl_true(o, "stopping") ? ", STOPPING" : "");
+	put_line("Since then:",
+	    "%lld messages accepted; recipients: %lld sent, %lld failed, "
+	    "%lld times put off",
+	    (long long)ctl_number(counters, "messages_accepted_total"),
+	    (long long)ctl_number(
+		counters, "recipients_total{status=\"sent\"}"),
+	    (long long)ctl_number(
+		counters, "recipients_total{status=\"failed\"}"),
+	    (long long)ctl_number(
+		counters, "recipients_total{status=\"deferred\"}"));
+}
+
+static void put_last_error(json_t *upstream)
+{
+	const char *text = ctl_text(upstream, "last_error");
+	bool told = strcmp(ctl_text(upstream, "state"), "unreachable") == 0;
+	const char *trouble = told ? "" : ctl_text(upstream, "connect_error");
+	char date[32] = "", age[CTL_BUF];
+	int64_t time_us;
+
+	if (trouble[0] != '\0')
+		put_line("Connecting:", "%s", trouble);
+	if (text[0] == '\0') {
+		if (trouble[0] == '\0' && !told)
+			put_line("Last error:", "none");
+		return;
+	}
+	if (ctl_parse_time(ctl_text(upstream, "last_error_time"), &time_us) ==
+	    0) {
+		clock_format_syslog(time_us, date, sizeof date);
+		put_line("Last error:", "%s, %s ago: %s", date,
+		    ctl_format_seconds(
+			(clock_wall_us() - time_us) / US_PER_S, age),
+		    text);
+	} else {
+		put_line("Last error:", "%s", text);
+	}
+}
+
+static void put_reload(json_t *o)
+{
+	if (ctl_true(o, "last_reload_ok"))
+		put_line("Reload:", "ok, the configuration is in force");
+	else
+		put_line("Reload:",
+		    "THE LAST RELOAD WAS REFUSED, what was in force before "
+		    "still is; \"sesrelayd -t\" says what is wrong");
+}
+
+static bool put_status(void *ctx, json_t *o)
+{
+	json_t *upstream = json_object_get(o, "upstream");
+
+	(void)ctx;
+	put_upstream(upstream);
+	put_queue(json_object_get(o, "queue"));
+	put_connections(json_object_get(o, "connections"));
+	put_line("Sessions:", "%lld of local programs",
+	    (long long)ctl_number(o, "sessions"));
+	put_spool(json_object_get(o, "spool"));
+	put_last_error(upstream);
+	put_reload(o);
+	put_counters(o);
+	return true;
+}
+
+int ctl_status(struct ctl_client *c)
+{
+	return ctl_request(c, "status", put_status, NULL);
+}

@@ -1,0 +1,386 @@
+/*
+ * The configuration file and what it includes, as one text that remembers
+ * where each of its lines came from.
+ *
+ * libconfig 1.5 could include by itself, but only relative to one directory
+ * (an absolute path is not found), a file at a time, and without a reason when
+ * it fails.  Here a path is relative to the directory of the file that names
+ * it, and may hold the shell's wildcards; that nothing matches is no mistake.
+ *
+ * The scanner knows just enough of the syntax, strings and comments, to find
+ * @include lines and numbers.  Integers are looked at here because libconfig
+ * 1.5 truncates them silently: 5000000000 would arrive as 705032704.
+ *
+ * The text may hold a password: it is wiped when it is freed.
+ */
+#include "config_private.h"
+
+#include "base/mem.h"
+#include "base/slice.h"
+
+#include <errno.h>
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_DEPTH 10 /* of includes */
+#define MAX_GROUPS 8 /* inside each other; we have two */
+
+static int read_into(
+    struct config_reader *r, unsigned line, const char *path, unsigned depth);
+
+/*
+ * Behind the string, comment or single byte at p; NULL when it has no end.
+ */
+static const char *skip(const char *p)
+{
+	if (*p == '"') {
+		for (p++; *p && *p != '"'; p++)
+			if (*p == '\\' && p[1])
+				p++;
+		return *p ? p + 1 : NULL;
+	}
+	if (*p == '#' || (p[0] == '/' && p[1] == '/'))
+		return p + strcspn(p, "\n");
+	if (p[0] == '/' && p[1] == '*') {
+		p = strstr(p + 2, "*/");
+		return p ? p + 2 : NULL;
+	}
+	return p + 1;
+}
+
+static void begin_line(struct config_source *s, unsigned file, unsigned line)
+{
+	s->origins =
+	    xrealloc(s->origins, (s->n_lines + 1) * sizeof(*s->origins));
+	s->origins[s->n_lines++] = (struct config_origin){ file, line };
+}
+
+/* Appends to the last line, and begins new ones of the same file. */
+static void append(struct config_source *s, const char *p, size_t n)
+{
+	if (s->len + n + 1 > s->size) {
+		s->size = 2 * (s->len + n + 1);
+		s->text = xrealloc(s->text, s->size);
+	}
+	for (size_t i = 0; i < n; i++) {
+		struct config_origin last = s->origins[s->n_lines - 1];
+
+		s->text[s->len++] = p[i];
+		if (p[i] == '\n')
+			begin_line(s, last.file, last.line + 1);
+	}
+	s->text[s->len] = '\0';
+}
+
+/* A whole file, terminated; NULL with errno.  EILSEQ: it has a NUL byte. */
+static char *slurp(const char *path)
+{
+	char *text = NULL;
+	size_t size = 0;
+	int code = 0;
+	ssize_t n;
+	FILE *f;
+
+	f = fopen(path, "re");
+	if (!f)
+		return NULL;
+	/* Up to the first NUL, which no text has. */
+	n = getdelim(&text, &size, '\0', f);
+	if (n < 0 && ferror(f)) {
+		code = errno;
+	} else if (n < 0) {
+		free(text);
+		text = xstrdup("");
+	} else if (strlen(text) != (size_t)n) {
+		code = EILSEQ;
+	}
+	fclose(f);
+	if (code) {
+		free(text);
+		text = NULL;
+		errno = code;
+	}
+	return text;
+}
+
+/* The file's own directory, with its slash; "" for the working directory. */
+static int directory_len(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? (int)(slash - path) + 1 : 0;
+}
+
+/* The files that `name`, found in file `from` at `line`, stands for. */
+static int include(struct config_reader *r, const char *from, unsigned line,
+    struct slice name, unsigned depth)
+{
+	bool absolute = name.len > 0 && name.ptr[0] == '/';
+	char *path = xasprintf("%.*s%.*s", absolute ? 0 : directory_len(from),
+	    from, (int)name.len, name.ptr);
+	glob_t found = { 0 };
+	int rc = 0;
+
+	if (!strpbrk(path, "*?[")) {
+		rc = read_into(r, line, path, depth + 1);
+		goto out;
+	}
+	if (glob(path, 0, NULL, &found) == 0)
+		for (size_t i = 0; i < found.gl_pathc; i++)
+			if (read_into(r, line, found.gl_pathv[i], depth + 1) <
+			    0)
+				rc = -1;
+out:
+	globfree(&found);
+	free(path);
+	return rc;
+}
+
+/*
+ * Is there `@include "NAME"` at p, the start of a line?  Then what follows it
+ * is returned.
+ */
+static const char *include_directive(const char *p, struct slice *name)
+{
+	const char *end;
+
+	p += strspn(p, " \t");
+	if (strncmp(p, "@include", 8) != 0)
+		return NULL;
+	p += 8;
+	if (*p != ' ' && *p != '\t')
+		return NULL;
+	p += strspn(p, " \t");
+	if (*p != '"')
+		return NULL;
+	end = p + 1 + strcspn(p + 1, "\"\n");
+	if (*end != '"')
+		return NULL;
+	*name = slice_of(p + 1, (size_t)(end - p - 1));
+	return end + 1;
+}
+
+static int expand(
+    struct config_reader *r, const char *path, const char *text, unsigned depth)
+{
+	struct config_source *s = &r->source;
+	const char *p, *next;
+	unsigned file = s->n_files - 1;
+	struct slice name;
+	int rc = 0;
+
+	for (p = text; *p; p = next) {
+		unsigned line = s->n_lines;
+
+		next = NULL;
+		if (p == text || p[-1] == '\n')
+			next = include_directive(p, &name);
+		if (next) {
+			unsigned own = s->origins[line - 1].line;
+
+			append(s, "\n", 1);
+			rc |= include(r, path, line, name, depth);
+			s->origins[s->n_lines - 1] =
+			    (struct config_origin){ file, own };
+			continue;
+		}
+		next = skip(p);
+		if (!next) {
+			config_error(r, line, "this %s has no end",
+			    *p == '"' ? "string" : "comment");
+			return -1;
+		}
+		append(s, p, (size_t)(next - p));
+	}
+	return rc;
+}
+
+/* Appends a file to the source; `line` is where it was asked for. */
+static int read_into(
+    struct config_reader *r, unsigned line, const char *path, unsigned depth)
+{
+	struct config_source *s = &r->source;
+	char *text = NULL;
+	int rc = -1;
+
+	if (depth > MAX_DEPTH) {
+		config_error(r, line,
+		    "includes nest deeper than %d: does %s include itself?",
+		    MAX_DEPTH, path);
+		goto out;
+	}
+	text = slurp(path);
+	if (!text) {
+		config_error(r, line, "cannot read %s: %s", path,
+		    errno == EILSEQ ? "it is no text, it has a NUL byte"
+				    : strerror(errno));
+		goto out;
+	}
+	s->files = xrealloc(s->files, (s->n_files + 1) * sizeof(*s->files));
+	s->files[s->n_files++] = xstrdup(path);
+	/* The line that has just begun is its first. */
+	s->origins[s->n_lines - 1] =
+	    (struct config_origin){ s->n_files - 1, 1 };
+	rc = expand(r, path, text, depth);
+	if (s->len > 0 && s->text[s->len - 1] != '\n')
+		append(s, "\n", 1);
+out:
+	if (text)
+		explicit_bzero(text, strlen(text));
+	free(text);
+	return rc;
+}
+
+int config_source_read(struct config_reader *r, const char *file)
+{
+	/* For the message when it cannot even be opened. */
+	r->source.files = xmalloc(sizeof(*r->source.files));
+	r->source.files[r->source.n_files++] = xstrdup(file);
+	begin_line(&r->source, 0, 1);
+	append(&r->source, "", 0);
+	return read_into(r, 1, file, 0);
+}
+
+char *config_source_place(const struct config_source *s, unsigned line)
+{
+	struct config_origin origin;
+
+	if (line < 1)
+		line = 1;
+	if (line > s->n_lines)
+		line = s->n_lines;
+	origin = s->origins[line - 1];
+	return xasprintf("%s:%u", s->files[origin.file], origin.line);
+}
+
+void config_source_fini(struct config_source *s)
+{
+	if (s->text)
+		explicit_bzero(s->text, s->len);
+	free(s->text);
+	free(s->origins);
+	for (unsigned i = 0; i < s->n_files; i++)
+		free(s->files[i]);
+	free(s->files);
+}
+
+/* --- numbers --- */
+
+/* Would libconfig 1.5 truncate this token?  Sets *bits to what it has. */
+static bool truncated(struct slice token, int *bits)
+{
+	bool negative = token.ptr[0] == '-';
+	uint64_t value, max;
+	bool hex;
+
+	if (negative || token.ptr[0] == '+')
+		token = slice_of(token.ptr + 1, token.len - 1);
+	*bits = 32;
+	for (int i = 0; i < 2 && token.len > 0; i++) {
+		if (token.ptr[token.len - 1] != 'L')
+			break;
+		token.len--;
+		*bits = 64;
+	}
+	hex = slice_has_caseprefix(token, "0x");
+	if (hex)
+		token = slice_of(token.ptr + 2, token.len - 2);
+	if (token.len == 0)
+		return false;
+	for (size_t i = 0; i < token.len; i++)
+		if (!strchr(hex ? "0123456789abcdefABCDEF" : "0123456789",
+			token.ptr[i]))
+			return false; /* a float, or a mistake */
+	max = *bits == 32 ? INT32_MAX : INT64_MAX;
+	if ((hex ? slice_parse_hex : slice_parse_u64)(token, &value) < 0)
+		return true;
+	return value > max + negative;
+}
+
+/* The key that is being set: "smtp.max_sessions". */
+static void join(
+    char *buf, size_t size, const struct slice *names, unsigned depth)
+{
+	size_t len = 0;
+
+	buf[0] = '\0';
+	for (unsigned i = 0; i <= depth; i++) {
+		if (len > 0 && len < size - 1)
+			buf[len++] = '.';
+		len += slice_copy(names[i], buf + len, size - len);
+	}
+}
+
+static bool has_unit(int key)
+{
+	enum config_type type;
+
+	if (key < 0)
+		return false;
+	type = config_keys[key].type;
+	return type == CONFIG_SIZE || type == CONFIG_DURATION ||
+	    type == CONFIG_DURATIONS;
+}
+
+static void report_number(struct config_reader *r, unsigned line,
+    const struct slice *names, unsigned depth, struct slice token, int bits)
+{
+	char name[128];
+	int key;
+
+	join(name, sizeof(name), names, depth);
+	key = config_find_key(name);
+	config_error(r, line, "'%s': %.*s does not fit into %d bits%s", name,
+	    (int)token.len, token.ptr, bits,
+	    has_unit(key)
+		? "; write it with its unit, such as \"5G\" or \"90d\""
+		: "");
+	if (key >= 0)
+		r->spots[key].bad = true;
+}
+
+void config_source_check_numbers(struct config_reader *r)
+{
+	static const char name_chars[] = "abcdefghijklmnopqrstuvwxyz"
+					 "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+					 "0123456789-_*";
+	struct slice names[MAX_GROUPS] = { 0 };
+	unsigned depth = 0, line = 1;
+	const char *next;
+	int bits;
+
+	for (const char *p = r->source.text; *p; p = next) {
+		size_t run = strspn(p, name_chars);
+
+		if ((*p >= '0' && *p <= '9') || *p == '-' || *p == '+' ||
+		    *p == '.') {
+			struct slice token;
+
+			run = strspn(p + 1,
+			    "0123456789+-.xX"
+			    "abcdefABCDEFL");
+			token = slice_of(p, run + 1);
+			next = p + token.len;
+			if (truncated(token, &bits))
+				report_number(
+				    r, line, names, depth, token, bits);
+			continue;
+		}
+		if (run > 0) {
+			names[depth] = slice_of(p, run);
+			next = p + run;
+			continue;
+		}
+		if (*p == '{' && ++depth == MAX_GROUPS)
+			return; /* far from anything that we know */
+		if (*p == '{')
+			names[depth] = slice_of(p, 0);
+		if (*p == '}' && depth > 0)
+			depth--;
+		next = skip(p);
+		for (const char *q = p; q < next; q++)
+			line += *q == '\n';
+	}
+}

@@ -1,0 +1,363 @@
+/*
+ * The operator's socket.  Runs on the loop thread; owns its clients.
+ *
+ * A client is read only while no answer is under way; answers that need the
+ * disk (queue, show) go on message by message, each from the completion of the
+ * one before, and pause while the client does not read: nothing here can hold
+ * up the loop or fill memory.
+ */
+#include "control.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/stat.h"
+#include "control_private.h"
+#include "net/listener.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#define LINE_MAX_BYTES 4096
+#define OUTPUT_MAX (256u * 1024)
+
+struct control {
+	struct daemon *daemon;
+	struct listener *listener;
+	char *path;
+	TAILQ_HEAD(control_client_list, control_client) clients;
+};
+
+static void serve(struct control_client *c);
+
+/* --- answering --- */
+
+void control_put(struct control_client *c, json_t *object)
+{
+	char *text = json_dumps(object, JSON_COMPACT | JSON_PRESERVE_ORDER);
+
+	ASSERT(text != NULL);
+	if (c->conn != NULL) {
+		conn_write(c->conn, text, strlen(text));
+		conn_write(c->conn, "\n", 1);
+	}
+	free(text);
+	json_decref(object);
+}
+
+static void answered(struct control_client *c)
+{
+	c->busy = false;
+	c->resume = NULL;
+}
+
+void control_ok(struct control_client *c)
+{
+	if (c->conn != NULL)
+		conn_write(c->conn, "OK\n", 3);
+	answered(c);
+}
+
+void control_error(struct control_client *c, int code, const char *fmt, ...)
+{
+	char *text, *line;
+	va_list args;
+
+	va_start(args, fmt);
+	text = xvasprintf(fmt, args);
+	va_end(args);
+	/* One line: a list of mistakes is separated by semicolons. */
+	for (char *p = text; *p != '\0'; p++)
+		if (*p == '\n')
+			*p = p[1] == '\0' ? '\0' : ';';
+	line = xasprintf("ERR %d %s\n", code, text);
+	if (c->conn != NULL)
+		conn_write(c->conn, line, strlen(line));
+	free(line);
+	free(text);
+	answered(c);
+}
+
+bool control_can_go_on(struct control_client *c, void (*resume)(void *ctx))
+{
+	if (c->conn == NULL || conn_output_len(c->conn) < OUTPUT_MAX)
+		return true;
+	c->resume = resume;
+	return false;
+}
+
+/* --- verbs --- */
+
+static void verb_count(struct control_client *c, struct slice args)
+{
+	(void)args;
+	control_put(c,
+	    json_pack("{s:I}", "messages",
+		(json_int_t)queue_total(c->daemon->relay->queue)));
+	control_ok(c);
+}
+
+static void verb_reload(struct control_client *c, struct slice args)
+{
+	char *message;
+	int rc;
+
+	(void)args;
+	log_msg(LOG_LEVEL_INFO, LOG_CONTROL, LOG_NO_ID,
+	    "reload asked for by uid %u", (unsigned)c->uid);
+	rc = daemon_reload(c->daemon, &message);
+	if (rc == 0) {
+		control_put(c, json_pack("{s:s}", "message", message));
+		control_ok(c);
+	} else {
+		control_error(c, 1, "%s", message);
+	}
+	free(message);
+}
+
+static const struct verb {
+	const char *name;
+	void (*run)(struct control_client *c, struct slice args);
+} verbs[] = {
+	{ "status", control_status },
+	{ "queue", control_queue },
+	{ "count", verb_count },
+	{ "show", control_show },
+	{ "reload", verb_reload },
+};
+
+static void run_line(struct control_client *c, struct slice line)
+{
+	struct slice rest = line, name = slice_word(&rest);
+
+	c->busy = true;
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+		if (slice_eq_str(name, verbs[i].name)) {
+			verbs[i].run(c, slice_trim(rest));
+			return;
+		}
+	}
+	control_error(c, EX_USAGE, "unknown request");
+}
+
+/* --- clients --- */
+
+static void client_free(void *ptr)
+{
+	free(ptr);
+}
+
+static void client_close(struct control_client *c)
+{
+	void (*resume)(void *ctx) = c->resume;
+
+	if (c->conn == NULL)
+		return;
+	conn_close(c->conn);
+	c->conn = NULL;
+	/* An answer that waits for the client to read has to see its end. */
+	c->resume = NULL;
+	if (resume != NULL) {
+		resume(c->answer); /* ends in control_done() */
+		return;
+	}
+	if (!c->busy) {
+		TAILQ_REMOVE(&c->control->clients, c, link);
+		loop_defer(c->daemon->loop, client_free, c);
+	}
+}
+
+void control_done(struct control_client *c)
+{
+	answered(c);
+	if (c->conn != NULL) {
+		serve(c);
+		return;
+	}
+	TAILQ_REMOVE(&c->control->clients, c, link);
+	loop_defer(c->daemon->loop, client_free, c);
+}
+
+static void serve(struct control_client *c)
+{
+	struct slice line;
+	int rc = 0;
+
+	while (c->conn != NULL && !c->busy &&
+	    (rc = conn_read_line(c->conn, LINE_MAX_BYTES, &line, NULL)) == 1)
+		run_line(c, line);
+	if (rc < 0)
+		client_close(c);
+}
+
+static void on_readable(void *ctx)
+{
+	serve(ctx);
+}
+
+static void on_writable(void *ctx)
+{
+	struct control_client *c = ctx;
+	void (*resume)(void *ctx) = c->resume;
+
+	c->resume = NULL;
+	if (resume != NULL)
+		resume(c->answer);
+}
+
+static void on_end(void *ctx, enum conn_end end, const char *reason)
+{
+	(void)end;
+	(void)reason;
+	client_close(ctx);
+}
+
+static const struct conn_events events = {
+	.on_readable = on_readable,
+	.on_writable = on_writable,
+	.on_end = on_end,
+};
+
+static void on_accept(void *ctx, int fd, const struct sockaddr *peer)
+{
+	struct control *control = ctx;
+	struct control_client *c = xcalloc(1, sizeof *c);
+	struct ucred cred = { .uid = (uid_t)-1 };
+	socklen_t len = sizeof cred;
+
+	(void)peer;
+	(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
+	c->control = control;
+	c->daemon = control->daemon;
+	c->uid = cred.uid;
+	c->conn = conn_accept(control->daemon->loop, fd, &events, c);
+	conn_set_low_water(c->conn, OUTPUT_MAX / 2);
+	TAILQ_INSERT_TAIL(&control->clients, c, link);
+}
+
+/* --- the socket --- */
+
+/* A socket file that nobody listens on is left from a crash: remove it. */
+static int clear_path(const struct sockaddr_un *addr, struct err *err)
+{
+	struct stat st;
+	int fd, rc;
+
+	if (lstat(addr->sun_path, &st) != 0)
+		return 0;
+	if (!S_ISSOCK(st.st_mode))
+		return err_set(err, EEXIST,
+		    "control.socket %s exists and is no socket",
+		    addr->sun_path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return err_sys(err, "socket");
+	rc = connect(fd, (const struct sockaddr *)addr, sizeof *addr);
+	close(fd);
+	if (rc == 0)
+		return err_set(err, EADDRINUSE,
+		    "another sesrelayd answers on %s", addr->sun_path);
+	if (unlink(addr->sun_path) != 0)
+		return err_sys(err, "remove stale %s", addr->sun_path);
+	return 0;
+}
+
+/* The runtime directory is systemd's to make; without it, ours. */
+static void make_directory(const char *path)
+{
+	char *dir = xstrdup(path), *slash = strrchr(dir, '/');
+
+	if (slash != NULL && slash != dir) {
+		*slash = '\0';
+		(void)mkdir(dir, 0755);
+	}
+	free(dir);
+}
+
+static void set_group(const char *path, const char *group)
+{
+	struct group *g = group != NULL ? getgrnam(group) : NULL;
+
+	if (group == NULL)
+		return;
+	if (g == NULL || chown(path, (uid_t)-1, g->gr_gid) != 0)
+		log_msg(LOG_LEVEL_WARNING, LOG_CONTROL, LOG_NO_ID,
+		    "control.group %s: %s; only root and our own user can use "
+		    "%s",
+		    group, g == NULL ? "no such group" : strerror(errno), path);
+}
+
+static int listen_unix(const char *path, const char *group, struct err *err)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	mode_t old;
+	int fd, rc;
+
+	if (strlen(path) >= sizeof addr.sun_path)
+		return err_set(err, 0, "control.socket: %s is too long (%zu)",
+		    path, sizeof addr.sun_path - 1);
+	memcpy(addr.sun_path, path, strlen(path) + 1);
+	make_directory(path);
+	if (clear_path(&addr, err) != 0)
+		return -1;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return err_sys(err, "socket");
+	old = umask(0117);
+	rc = bind(fd, (struct sockaddr *)&addr, sizeof addr);
+	umask(old);
+	if (rc != 0 || listen(fd, 64) != 0) {
+		err_sys(err, "control.socket: bind %s", path);
+		close(fd);
+		return -1;
+	}
+	set_group(path, group);
+	return fd;
+}
+
+struct control *control_open(
+    struct daemon *d, const char *path, const char *group, struct err *err)
+{
+	struct control *control;
+	int fd = listen_unix(path, group, err);
+
+	if (fd < 0)
+		return NULL;
+	control = xcalloc(1, sizeof *control);
+	control->daemon = d;
+	control->path = xstrdup(path);
+	TAILQ_INIT(&control->clients);
+	control->listener =
+	    listener_adopt(d->loop, fd, on_accept, control, err);
+	if (control->listener == NULL) {
+		free(control->path);
+		free(control);
+		return NULL;
+	}
+	return control;
+}
+
+void control_close(struct control *control)
+{
+	struct control_client *c, *next;
+
+	if (control == NULL)
+		return;
+	listener_close(control->listener);
+	(void)unlink(control->path);
+	for (c = TAILQ_FIRST(&control->clients); c != NULL; c = next) {
+		next = TAILQ_NEXT(c, link);
+		client_close(c);
+	}
+	/* Answers under way end when the spool closes, after us. */
+	free(control->path);
+	loop_defer(control->daemon->loop, free, control);
+}

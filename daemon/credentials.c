@@ -1,0 +1,310 @@
+/*
+ * The SMTP credentials of SES.
+ *
+ * Files are read with file_read_small(), which refuses what others can read;
+ * what systemd puts into $CREDENTIALS_DIRECTORY is guarded by that directory,
+ * and its mode is systemd's affair.  Every copy of a secret that is made here
+ * is wiped before it is freed; none goes into a message.
+ *
+ * The derivation is AWS's: a chain of five HMACs over constants and the region,
+ * the last preceded by a version byte, in base64.
+ */
+#include "credentials.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SECRET_MAX 1024
+#define HMAC_LEN 32 /* SHA-256 */
+#define PASSWORD_LEN 44 /* what SES gives out: 33 bytes in base64 */
+#define SECRET_KEY_LEN 40 /* what IAM gives out */
+#define VERSION_LEGACY 2 /* first byte of a password, Signature Version 2 */
+#define VERSION_NOW 4
+
+static void wipe(char *text)
+{
+	if (text)
+		OPENSSL_cleanse(text, strlen(text));
+	free(text);
+}
+
+static char *encode(const char *data, size_t len)
+{
+	char *text = xmalloc(4 * ((len + 2) / 3) + 1);
+
+	EVP_EncodeBlock(
+	    (unsigned char *)text, (const unsigned char *)data, (int)len);
+	return text;
+}
+
+void credentials_derive(const char *secret, const char *region, char out[45])
+{
+	const char *const steps[] = { "11111111", region, "ses", "aws4_request",
+		"SendRawEmail" };
+	unsigned char password[1 + HMAC_LEN] = { VERSION_NOW };
+	unsigned char *mac = password + 1;
+	char *first = xasprintf("AWS4%s", secret);
+	char *text;
+
+	for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+		unsigned char key[HMAC_LEN];
+		unsigned len = HMAC_LEN;
+		const void *ok;
+
+		memcpy(key, mac, sizeof(key));
+		ok = HMAC(EVP_sha256(), i ? (const void *)key : first,
+		    i ? HMAC_LEN : (int)strlen(first),
+		    (const unsigned char *)steps[i], strlen(steps[i]), mac,
+		    &len);
+		ASSERT(ok && len == HMAC_LEN);
+		OPENSSL_cleanse(key, sizeof(key));
+	}
+	text = encode((const char *)password, sizeof(password));
+	ASSERT(strlen(text) == PASSWORD_LEN);
+	memcpy(out, text, PASSWORD_LEN + 1);
+	wipe(text);
+	wipe(first);
+	OPENSSL_cleanse(password, sizeof(password));
+}
+
+/* One line of visible ASCII; `what` begins the message. */
+static int check_secret(const char *text, const char *what, struct err *err)
+{
+	if (!*text)
+		return err_set(err, 0, "%s is empty", what);
+	if (strchr(text, '\n') || strchr(text, '\r'))
+		return err_set(err, 0,
+		    "%s holds more than one line; only the secret may be there",
+		    what);
+	for (const char *p = text; *p; p++)
+		if (*p <= ' ' || *p > '~')
+			return err_set(err, 0,
+			    "%s holds blanks or bytes that are not visible "
+			    "ASCII; only the secret may be there",
+			    what);
+	return 0;
+}
+
+/* The one line that a file holds, or NULL; err->code is ENOENT if none. */
+static char *read_secret(const char *path, bool strict, struct err *err)
+{
+	size_t len = 0;
+	char *text = file_read_small(path, SECRET_MAX, strict, &len, err);
+	int rc = -1;
+
+	if (!text)
+		return NULL;
+	if (strlen(text) != len) {
+		err_set(err, 0, "%.180s holds a NUL byte", path);
+		goto out;
+	}
+	if (len > 0 && text[len - 1] == '\n')
+		text[--len] = '\0';
+	if (len > 0 && text[len - 1] == '\r')
+		text[--len] = '\0';
+	rc = check_secret(text, path, err);
+out:
+	if (rc < 0) {
+		OPENSSL_cleanse(text, len);
+		free(text);
+		text = NULL;
+	}
+	return text;
+}
+
+static char *derive_from_file(const struct credentials_options *options,
+    struct credentials *c, struct err *err)
+{
+	char password[PASSWORD_LEN + 1], *secret, *copy;
+
+	if (!options->region) {
+		err_set(err, 0,
+		    "'ses.secret_key_file' needs 'ses.region': the SMTP "
+		    "password is made for one region");
+		return NULL;
+	}
+	secret = read_secret(options->secret_key_file, true, err);
+	if (!secret)
+		return NULL;
+	if (strlen(secret) == PASSWORD_LEN)
+		snprintf(c->warning, sizeof(c->warning),
+		    "'ses.secret_key_file': what is in there is as long as an "
+		    "SMTP password, not as a secret access key; a password "
+		    "belongs into 'ses.password_file'");
+	credentials_derive(secret, options->region, password);
+	snprintf(c->source, sizeof(c->source), "ses.secret_key_file (%s)",
+	    options->secret_key_file);
+	wipe(secret);
+	copy = xstrdup(password);
+	OPENSSL_cleanse(password, sizeof(password));
+	return copy;
+}
+
+/* systemd's credential; NULL with err->code ENOENT when there is none. */
+static char *read_credential(struct credentials *c, struct err *err)
+{
+	const char *directory = getenv("CREDENTIALS_DIRECTORY");
+	char *path, *text;
+
+	if (!directory || !*directory) {
+		err_set(err, ENOENT, "no credentials");
+		return NULL;
+	}
+	path = xasprintf("%s/ses-password", directory);
+	text = read_secret(path, false, err);
+	snprintf(c->source, sizeof(c->source),
+	    "systemd credential ses-password (%s)", path);
+	free(path);
+	return text;
+}
+
+/* From the first source that there is. */
+static char *find_password(const struct credentials_options *options,
+    struct credentials *c, struct err *err)
+{
+	char *password = read_credential(c, err);
+
+	if (password || err->code != ENOENT)
+		return password;
+	if (options->password_file) {
+		snprintf(c->source, sizeof(c->source), "ses.password_file (%s)",
+		    options->password_file);
+		return read_secret(options->password_file, true, err);
+	}
+	if (options->secret_key_file)
+		return derive_from_file(options, c, err);
+	if (options->password) {
+		snprintf(c->source, sizeof(c->source), "ses.password");
+		snprintf(c->warning, sizeof(c->warning),
+		    "'ses.password' stands in the configuration; better put "
+		    "it into a file of mode 600 and name that in "
+		    "'ses.password_file'");
+		if (check_secret(options->password, "'ses.password'", err) < 0)
+			return NULL;
+		return xstrdup(options->password);
+	}
+	err_set(err, 0,
+	    "there is no SMTP password: put it into a file of mode 600 and "
+	    "name that in 'ses.password_file', or give it as systemd "
+	    "credential \"ses-password\"");
+	return NULL;
+}
+
+/* The first byte of SES's passwords tells how they were made. */
+static int version_of(const char *password)
+{
+	unsigned char bytes[3] = { 0 };
+	int version = -1;
+
+	if (strlen(password) == PASSWORD_LEN &&
+	    EVP_DecodeBlock(bytes, (const unsigned char *)password, 4) == 3)
+		version = bytes[0];
+	OPENSSL_cleanse(bytes, sizeof(bytes));
+	return version;
+}
+
+/* Passwords that SES will refuse, or treat worse, by the look of them. */
+static void judge_password(struct credentials *c, const char *password)
+{
+	size_t len = strlen(c->warning);
+	char *end = c->warning + len;
+	const char *sep = len ? "; " : "";
+
+	if (version_of(password) == VERSION_LEGACY)
+		snprintf(end, sizeof(c->warning) - len,
+		    "%sthe SMTP password is of the kind from before 2019, "
+		    "which SES throttles: make new SMTP credentials",
+		    sep);
+	else if (strlen(password) == SECRET_KEY_LEN)
+		snprintf(end, sizeof(c->warning) - len,
+		    "%sthe SMTP password is as long as a secret access key; "
+		    "if it is one, name its file in 'ses.secret_key_file'",
+		    sep);
+}
+
+int credentials_check_username(const char *username, struct err *err)
+{
+	if (!*username)
+		return err_set(err, 0, "must not be empty");
+	if (strncmp(username, "ASIA", 4) == 0)
+		return err_set(err, 0,
+		    "must not be that of temporary credentials (ASIA...), "
+		    "which SES's SMTP interface does not take; use the access "
+		    "key id (AKIA...) of an IAM user");
+	for (const char *p = username; *p; p++)
+		if (*p <= ' ' || *p > '~')
+			return err_set(err, 0,
+			    "must be of visible ASCII characters, without "
+			    "blanks");
+	return 0;
+}
+
+/* The base64 forms; `plain` has NULs inside: \0user\0password. */
+static void encode_all(struct credentials *c, const char *password)
+{
+	size_t n_user = strlen(c->username), n_pass = strlen(password);
+	size_t len = n_user + n_pass + 2;
+	char *joined = xcalloc(1, len + 1);
+
+	memcpy(joined + 1, c->username, n_user);
+	memcpy(joined + 1 + n_user + 1, password, n_pass);
+	c->plain = encode(joined, len);
+	c->login_user = encode(c->username, n_user);
+	c->login_pass = encode(password, n_pass);
+	OPENSSL_cleanse(joined, len);
+	free(joined);
+}
+
+struct credentials *credentials_load(
+    const struct credentials_options *options, struct err *err)
+{
+	struct credentials *c = xcalloc(1, sizeof(*c));
+	const char *username = options->username ? options->username : "";
+	char *password = NULL;
+	struct err why;
+	int rc = -1;
+
+	if (credentials_check_username(username, &why) < 0) {
+		err_set(err, 0, "'ses.username' %.200s", why.text);
+		goto out;
+	}
+	password = find_password(options, c, err);
+	if (!password)
+		goto out;
+	judge_password(c, password);
+	c->username = xstrdup(username);
+	encode_all(c, password);
+	rc = 0;
+out:
+	wipe(password);
+	if (rc < 0) {
+		credentials_free(c);
+		c = NULL;
+	}
+	return c;
+}
+
+void credentials_free(struct credentials *c)
+{
+	if (!c)
+		return;
+	free(c->username);
+	wipe(c->plain);
+	wipe(c->login_user);
+	wipe(c->login_pass);
+	free(c);
+}
+
+bool credentials_equal(const struct credentials *a, const struct credentials *b)
+{
+	/* User and password are both in there. */
+	return a == b || (a && b && strcmp(a->plain, b->plain) == 0);
+}

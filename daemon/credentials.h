@@ -1,0 +1,44 @@
+/*
+ * The SMTP credentials of SES: found, checked, made into AUTH arguments.
+ *
+ * Sources, first that is there wins: the systemd credential "ses-password"
+ * ($CREDENTIALS_DIRECTORY), ses.password_file, ses.secret_key_file (from which
+ * the password for the region is derived), ses.password.  Files that others
+ * can read are refused.  An ASIA... user name (temporary credentials) is
+ * refused: SES's SMTP interface does not take them.
+ *
+ * https://docs.aws.amazon.com/ses/latest/dg/smtp-credentials.html
+ */
+#ifndef CREDENTIALS_H
+#define CREDENTIALS_H
+
+#include "base/base.h"
+
+struct credentials {
+	char *username;
+	/* base64, ready to be sent */
+	char *plain; /* \0user\0password */
+	char *login_user; /* user */
+	char *login_pass; /* password */
+	char source[300]; /* where the password came from, for messages */
+	/* "" if none: legacy version, inline password, ... */
+	char warning[300];
+};
+
+struct credentials_options {
+	const char *username, *password_file, *secret_key_file, *password;
+	const char *region;
+};
+
+/* NULL with a reason that says what to do. */
+MUST_CHECK struct credentials *credentials_load(
+    const struct credentials_options *options, struct err *err);
+void credentials_free(struct credentials *c); /* wipes; NULL is legal */
+bool credentials_equal(
+    const struct credentials *a, const struct credentials *b);
+/* -1: the end of a sentence that begins with the key. */
+int credentials_check_username(const char *username, struct err *err);
+/* SMTP password of a region from a secret access key; 44 characters. */
+void credentials_derive(const char *secret, const char *region, char out[45]);
+
+#endif

@@ -1,0 +1,112 @@
+/*
+ * Reload and stop, for signals and for the operator's socket alike.
+ */
+#include "daemon.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/notify.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * When the daemon stops, a message whose content is not through yet gets this
+ * long; one that waits for the reply to its dot gets longer, because giving it
+ * up means a duplicate.  Both end before systemd's default TimeoutStopSec=90.
+ */
+#define STOP_SENDING_US (30 * US_PER_S)
+#define STOP_DOT_US (80 * US_PER_S)
+/* How often it looks. */
+#define STOP_LOOK_US (20 * US_PER_MS)
+
+/* --- reload --- */
+
+struct changes {
+	char *text;
+	unsigned n;
+};
+
+static void note_change(
+    void *ctx, const struct config_key *key, const char *from, const char *to)
+{
+	struct changes *changes = ctx;
+	bool reloadable = (key->flags & CONFIG_RELOAD) != 0;
+	char *text = xasprintf("%s%s: %s -> %s%s\n",
+	    changes->text != NULL ? changes->text : "", key->name, from, to,
+	    reloadable ? "" : " (needs a restart)");
+
+	log_msg(reloadable ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, LOG_MASTER,
+	    LOG_NO_ID, "%s: %s -> %s%s", key->name, from, to,
+	    reloadable ? "" : " has no effect before a restart");
+	free(changes->text);
+	changes->text = text;
+	changes->n++;
+}
+
+static int refuse(struct daemon *d, const char *why)
+{
+	d->last_reload_ok = false;
+	log_msg(LOG_LEVEL_ERROR, LOG_MASTER, LOG_NO_ID,
+	    "reload refused, the old configuration stays in force: %s", why);
+	return -1;
+}
+
+int daemon_reload(struct daemon *d, char **message)
+{
+	struct changes changes = { NULL, 0 };
+	struct config *config;
+	struct err err;
+
+	*message = NULL;
+	d->last_reload_us = clock_wall_us();
+	config = config_load(d->config_file, message);
+	if (config == NULL)
+		return refuse(d, *message);
+	if (relay_configure(d->relay, &config->options, &err) != 0) {
+		config_free(config);
+		*message = xstrdup(err.text);
+		return refuse(d, *message);
+	}
+	config_diff(d->config, config, note_change, &changes);
+	if (d->verbose == 0)
+		log_set_level(config->log_options.level);
+	config_free(d->config);
+	d->config = config;
+	d->last_reload_ok = true;
+	log_msg(LOG_LEVEL_INFO, LOG_MASTER, LOG_NO_ID,
+	    "configuration reloaded, %u keys changed", changes.n);
+	*message =
+	    changes.text != NULL ? changes.text : xstrdup("nothing changed");
+	return 0;
+}
+
+/* --- stop --- */
+
+static void on_stop_timer(void *ctx)
+{
+	struct daemon *d = ctx;
+	int64_t waited = clock_mono_us() - d->stop_began_us;
+
+	if (waited > STOP_SENDING_US)
+		pool_drop(d->relay->pool, waited > STOP_DOT_US);
+	if (relay_stopped(d->relay)) {
+		loop_stop(d->loop);
+		return;
+	}
+	loop_timer_set(&d->stop_timer, STOP_LOOK_US);
+}
+
+void daemon_stop(struct daemon *d)
+{
+	if (d->stopping)
+		return;
+	d->stopping = true;
+	d->stop_began_us = clock_mono_us();
+	notify_send("STOPPING=1\nSTATUS=finishing what is under way");
+	log_msg(LOG_LEVEL_INFO, LOG_MASTER, LOG_NO_ID, "stopping");
+	relay_stop(d->relay);
+	loop_timer_init(&d->stop_timer, d->loop, on_stop_timer, d);
+	loop_timer_set(&d->stop_timer, 0);
+}

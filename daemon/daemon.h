@@ -1,0 +1,36 @@
+/*
+ * The process: what main() starts, stops and reloads, and what the operator's
+ * socket looks at.
+ */
+#ifndef DAEMON_H
+#define DAEMON_H
+
+#include "config.h"
+#include "relay/relay.h"
+
+struct control;
+
+struct daemon {
+	const char *config_file;
+	struct loop *loop;
+	struct config *config;
+	struct relay *relay;
+	struct control *control;
+	int verbose; /* -v, wins over log.level */
+	bool stopping;
+	int64_t stop_began_us; /* monotonic */
+	struct loop_timer stop_timer;
+	int64_t last_reload_us; /* wall; 0: never */
+	bool last_reload_ok;
+};
+
+/*
+ * Reads the configuration again.  0: in force; -1: *message says why the old
+ * one still is.  Either way *message (free(3) it) may tell what changed and
+ * what needs a restart.
+ */
+int daemon_reload(struct daemon *d, char **message);
+/* SIGTERM: no new mail, finish what is under way, leave the loop. */
+void daemon_stop(struct daemon *d);
+
+#endif

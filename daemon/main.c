@@ -1,0 +1,299 @@
+/*
+ * sesrelayd: options, the order of start, the order of stop; nothing else.
+ *
+ * Start: arguments, configuration, log, spool lock and threads, listeners,
+ * operator's socket, READY, start scan.  Stop: see daemon_stop().  Every step
+ * of stopping may be skipped (kill -9): disk is the truth.
+ */
+#include "daemon.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/notify.h"
+#include "control.h"
+#include "net/tls.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+
+#define MAX_SOCKETS 32
+
+static const char usage_text[] =
+    "usage: sesrelayd [-c FILE] [-t] [-T] [-v] [-V]\n"
+    "  -c FILE  configuration (default " CONFIG_DEFAULT_FILE ")\n"
+    "  -t       check configuration, credentials, spool and CA file\n"
+    "  -T       print the effective configuration\n"
+    "  -v       log more (twice: everything)\n"
+    "  -V       print version and library versions\n"
+    "sesrelayd(8) and sesrelayd.conf(5) say more.\n";
+
+enum what { RUN, TEST, DUMP };
+
+struct arguments {
+	const char *file;
+	enum what what;
+	int verbose;
+};
+
+static void print_version(void)
+{
+	printf("sesrelayd %s\n%s\n%s\n%s\n", SESRELAYD_VERSION, loop_library(),
+	    tls_library(), config_library());
+}
+
+/* Does not return when the process has nothing else to do. */
+static void read_arguments(int argc, char **argv, struct arguments *args)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "test", no_argument, NULL, 't' },
+		{ "dump", no_argument, NULL, 'T' },
+		{ "verbose", no_argument, NULL, 'v' },
+		{ "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' },
+		/* For the check that the manual documents every key. */
+		{ "dump-schema", no_argument, NULL, 'S' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	*args = (struct arguments){ .file = CONFIG_DEFAULT_FILE };
+	while ((c = getopt_long(argc, argv, "c:tTvVh", options, NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			args->file = optarg;
+			break;
+		case 't':
+			args->what = TEST;
+			break;
+		case 'T':
+			args->what = DUMP;
+			break;
+		case 'v':
+			args->verbose++;
+			break;
+		case 'V':
+			print_version();
+			exit(EX_OK);
+		case 'S':
+			config_print_schema(stdout);
+			exit(EX_OK);
+		case 'h':
+			fputs(usage_text, stdout);
+			exit(EX_OK);
+		default:
+			fputs(usage_text, stderr);
+			exit(EX_USAGE);
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "sesrelayd: what is '%s'?\n%s", argv[optind],
+		    usage_text);
+		exit(EX_USAGE);
+	}
+}
+
+static struct config *load_config(const char *file)
+{
+	char *message = NULL;
+	struct config *config = config_load(file, &message);
+
+	if (config == NULL) {
+		fprintf(stderr, "%s\n", message);
+		free(message);
+		exit(EX_CONFIG);
+	}
+	return config;
+}
+
+static void print_later(void *ctx, const struct config_key *key)
+{
+	(void)ctx;
+	printf("note: '%s' has no effect yet in this version\n", key->name);
+}
+
+/* -t */
+static int test_config(struct config *config)
+{
+	char *message = NULL;
+	int rc = config_check(config, &message);
+
+	if (message != NULL && message[0] != '\0')
+		fprintf(rc != 0 ? stderr : stdout, "%s\n", message);
+	free(message);
+	if (config->warnings[0] != '\0')
+		printf("%s\n", config->warnings);
+	config_each_later(config, print_later, NULL);
+	if (rc == 0)
+		printf("%s: configuration is good; mail goes to %s\n",
+		    config->file, config->endpoint);
+	config_free(config);
+	return rc == 0 ? EX_OK : EX_CONFIG;
+}
+
+/* Descriptors for all sessions, the pool, the spool and some to spare. */
+static void raise_descriptor_limit(const struct config *config)
+{
+	rlim_t want = (rlim_t)config->smtp.max_sessions +
+	    (rlim_t)config->delivery.connections + 256;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= want)
+		return;
+	if (want > limit.rlim_max)
+		log_msg(LOG_LEVEL_WARNING, LOG_MASTER, LOG_NO_ID,
+		    "%llu descriptors allowed, %llu needed for "
+		    "smtp.max_sessions: raise LimitNOFILE",
+		    (unsigned long long)limit.rlim_max,
+		    (unsigned long long)want);
+	limit.rlim_cur = want < limit.rlim_max ? want : limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* Sockets of the service manager, or else those of smtp.listen. */
+static int open_listeners(struct daemon *d, struct err *err)
+{
+	const struct config_strings *listen = &d->config->smtp.listen;
+	int fds[MAX_SOCKETS];
+	int n = notify_listen_fds("smtp", fds, MAX_SOCKETS);
+
+	for (int i = 0; i < n; i++)
+		if (inbound_adopt(d->relay->inbound, fds[i],
+			config_allow_is_default(d->config), err) != 0)
+			return -1;
+	if (n > 0)
+		return 0;
+	for (unsigned i = 0; i < listen->n; i++)
+		if (inbound_listen(d->relay->inbound, listen->items[i], err) !=
+		    0)
+			return -1;
+	return 0;
+}
+
+static void on_signal(void *ctx, int signo)
+{
+	struct daemon *d = ctx;
+	char *message;
+
+	if (signo == SIGTERM) {
+		daemon_stop(d);
+		return;
+	}
+	if (signo == SIGINT) {
+		/* Now: what is under way is settled as lost. */
+		log_msg(LOG_LEVEL_INFO, LOG_MASTER, LOG_NO_ID, "interrupted");
+		loop_stop(d->loop);
+		return;
+	}
+	notify_reloading();
+	(void)daemon_reload(d, &message);
+	free(message);
+	notify_send("READY=1");
+}
+
+static void log_each_later(void *ctx, const struct config_key *key)
+{
+	(void)ctx;
+	log_msg(LOG_LEVEL_WARNING, LOG_MASTER, LOG_NO_ID,
+	    "'%s' has no effect yet in this version", key->name);
+}
+
+static void announce(struct daemon *d)
+{
+	char *warnings = d->config->warnings, *save = NULL;
+
+	log_msg(LOG_LEVEL_INFO, LOG_MASTER, LOG_NO_ID,
+	    "sesrelayd %s ready: mail goes to %s, spool %s", SESRELAYD_VERSION,
+	    d->config->endpoint, d->config->spool.directory);
+	for (char *line = strtok_r(warnings, "\n", &save); line != NULL;
+	     line = strtok_r(NULL, "\n", &save))
+		log_msg(LOG_LEVEL_WARNING, LOG_MASTER, LOG_NO_ID, "%s", line);
+	config_each_later(d->config, log_each_later, NULL);
+	notify_send("READY=1\nSTATUS=relaying to %s", d->config->endpoint);
+}
+
+/* 0, or the exit code of a start that failed, with the reason in *err. */
+static int start(struct daemon *d, struct err *err)
+{
+	clock_update();
+	d->relay = relay_new(d->loop, &d->config->options, err);
+	if (d->relay == NULL)
+		return EX_TEMPFAIL;
+	if (open_listeners(d, err) != 0)
+		return EX_OSERR;
+	d->control = control_open(
+	    d, d->config->control.socket, d->config->control.group, err);
+	if (d->control == NULL)
+		return EX_OSERR;
+	announce(d);
+	relay_start(d->relay);
+	return EX_OK;
+}
+
+static int run(struct daemon *d)
+{
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+	struct loop_watch *watches[ARRAY_LEN(signals)];
+	struct err err;
+	int rc;
+
+	log_init(&d->config->log_options);
+	if (d->verbose > 0)
+		log_set_level(LOG_LEVEL_DEBUG);
+	signal(SIGPIPE, SIG_IGN);
+	umask(077);
+	/* The password is in our memory: no core, no ptrace by others. */
+	prctl(PR_SET_DUMPABLE, 0);
+	raise_descriptor_limit(d->config);
+	d->loop = loop_new();
+	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
+		watches[i] = loop_signal(d->loop, signals[i], on_signal, d);
+	rc = start(d, &err);
+	if (rc == EX_OK)
+		loop_run(d->loop);
+	else
+		log_msg(LOG_LEVEL_ERROR, LOG_MASTER, LOG_NO_ID,
+		    "cannot start: %s", err.text);
+	control_close(d->control);
+	relay_free(d->relay);
+	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
+		loop_unwatch(watches[i]);
+	if (d->stopping)
+		loop_timer_fini(&d->stop_timer);
+	if (rc == EX_OK)
+		log_msg(LOG_LEVEL_INFO, LOG_MASTER, LOG_NO_ID, "stopped");
+	loop_free(d->loop);
+	log_flush();
+	config_free(d->config);
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	struct daemon d = { 0 };
+	struct arguments args;
+
+	read_arguments(argc, argv, &args);
+	d.config_file = args.file;
+	d.verbose = args.verbose;
+	d.last_reload_ok = true;
+	d.config = load_config(args.file);
+	switch (args.what) {
+	case TEST:
+		return test_config(d.config);
+	case DUMP:
+		config_dump(d.config, stdout);
+		config_free(d.config);
+		return EX_OK;
+	case RUN:
+		break;
+	}
+	return run(&d);
+}

@@ -1,0 +1,205 @@
+/*
+ * Files and places: the order in which mistakes are told, numbers that
+ * libconfig would truncate, includes, files that cannot be read.
+ */
+#include "config_files.h"
+
+static void test_all_mistakes_in_order(void **state)
+{
+	char *message = must_fail("smtp: { timeout = true;\n"
+				  " listen = [ \"127.0.0.1:25\",\n"
+				  "  \"nowhere\" ];\n"
+				  " foo = 1;\n"
+				  "};\n" SES "bar = 2;\n"
+				  "spool: { max_messages = 5000000000; };\n"
+				  "delivery: { expire = 0; rate = 0; };\n");
+	static const char *const places[] = { "c.conf:1: 'smtp.timeout'",
+		"c.conf:3: 'smtp.listen'", "c.conf:4: unknown key 'smtp.foo'",
+		"c.conf:7: unknown key 'bar'", "c.conf:8: 'spool.max_messages'",
+		"c.conf:9: 'delivery.expire'" };
+	char *rest = message;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+		char *line = strsep(&rest, "\n");
+
+		assert_non_null(line);
+		assert_has(line, places[i]);
+	}
+	assert_null(rest);
+	free(message);
+}
+
+static void test_truncated_numbers(void **state)
+{
+	static const struct {
+		const char *text; /* after SES, which is line 1 */
+		const char *message;
+	} rows[] = {
+		{ "spool: { max_size = 5000000000; };",
+		    "c.conf:2: 'spool.max_size': 5000000000 does not fit into "
+		    "32 bits; write it with its unit" },
+		{ "spool: { max_size = 2147483648; };",
+		    "c.conf:2: 'spool.max_size': 2147483648 does" },
+		{ "spool: { max_messages = -2147483649; };",
+		    "c.conf:2: 'spool.max_messages': -2147483649 does" },
+		{ "spool: { max_messages =\n\n  +99999999999999999999; };",
+		    "c.conf:4: 'spool.max_messages': +99999999999999999999" },
+		{ "spool: { max_messages = 0x80000000; };",
+		    "c.conf:2: 'spool.max_messages': 0x80000000 does" },
+		{ "spool: { max_messages = 0XFFFFFFFFFFFFFFFFFF; };",
+		    "c.conf:2: 'spool.max_messages': 0XFF" },
+		{ "spool: { max_size = 9223372036854775808L; };",
+		    "c.conf:2: 'spool.max_size': 9223372036854775808L does "
+		    "not fit into 64 bits" },
+		{ "spool: { max_size = 0xFFFFFFFFFFFFFFFFLL; };",
+		    "c.conf:2: 'spool.max_size': 0xFFFFFFFFFFFFFFFFLL does" },
+		{ "delivery: { retry = [ 5,\n 5000000000 ]; };",
+		    "c.conf:3: 'delivery.retry': 5000000000 does" },
+		{ "delivery: { rate = 5000000000; };",
+		    "c.conf:2: 'delivery.rate': 5000000000 does" },
+		{ "http: { x = \"a\nb\"; /* \n */ }; "
+		  "spool: { min_free = 5000000000; };",
+		    "c.conf:2: unknown key 'http.x'\n"
+		    "c.conf:4: 'spool.min_free': 5000000000 does" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		char *text = xasprintf("%s%s", SES, rows[i].text);
+		char *message = must_fail(text);
+
+		if (strncmp(message, rows[i].message,
+			strlen(rows[i].message)) != 0 ||
+		    n_lines(message) != n_lines(rows[i].message))
+			fail_msg("%s gives:\n%s", rows[i].text, message);
+		free(message);
+		free(text);
+	}
+	/* The largest that fit, and reals, which may be longer. */
+	config_free(must_load(
+	    SES "spool: { max_messages = 2147483647;"
+		" max_size = 9223372036854775807L; min_free = 0x7fffffff; };"
+		"delivery: { rate = 0.00000000000000001; };"));
+}
+
+static void test_includes(void **state)
+{
+	char *path = fill("%D/sub");
+	struct config *c;
+
+	(void)state;
+	assert_int_equal(mkdir(path, 0700), 0);
+	free(path);
+	/* Relative to the file that names it; inside a group, too. */
+	put("sub/ses.inc", SES_KEYS "\n  @include \"more.inc\"\n");
+	put("sub/more.inc", "mss = 1300;");
+	put("sub/20-log.conf", "log: { level = \"debug\"; };");
+	put("sub/10-spool.conf", "spool: { max_messages = 9; }");
+	put("empty", "");
+	/* What stands in a comment includes nothing. */
+	c = must_load("ses: {\n@include \"sub/ses.inc\"\n};\n"
+		      "@include \"%D/empty\"\n"
+		      "@include \"sub/*.conf\" /*\n@include \"none\"\n*/\n"
+		      "@include \"none/*.conf\"\n"
+		      "# @include \"none\"\n"
+		      "// @include \"none\"\n");
+	assert_int_equal(c->ses.mss, 1300);
+	assert_int_equal(c->spool.max_messages, 9);
+	assert_int_equal(c->log.level, LOG_LEVEL_DEBUG);
+	config_free(c);
+}
+
+/* Mistakes in included files are told there, and lines after them count on. */
+static void test_places_in_includes(void **state)
+{
+	char *message, *path;
+
+	(void)state;
+	put("a.inc", "\nsmtp: { foo = 1; };\n/* x\n */ log: { bar = 2; };");
+	put("b.inc", "control: { baz = 5000000000; };\n");
+	message = must_fail(
+	    "  @include \"a.inc\" quux = 1;\n" SES "@include \"%D/b.inc\"\n"
+	    "xyzzy = 1;");
+	assert_string_equal(message,
+	    "a.inc:2: unknown key 'smtp.foo'\n"
+	    "a.inc:4: unknown key 'log.bar'\n"
+	    "c.conf:1: unknown key 'quux'\n"
+	    "b.inc:1: 'control.baz': 5000000000 does not fit into 32 bits\n"
+	    "b.inc:1: unknown key 'control.baz'\n"
+	    "c.conf:4: unknown key 'xyzzy'");
+	free(message);
+
+	put("b.inc", "@include \"none.inc\"\n");
+	message = must_fail("@include \"a.inc\"\n@include \"b.inc\"\n"
+			    "@include \"b.*\"\n");
+	assert_has(message, "b.inc:1: cannot read ");
+	assert_has(message, "none.inc: No such file or directory");
+	assert_int_equal(n_lines(message), 2);
+	free(message);
+
+	/* One of several cannot be read: told where they are asked for. */
+	path = fill("%D/many-2");
+	put("many-1", "# fine\n# too\n");
+	assert_int_equal(mkdir(path, 0700), 0);
+	free(path);
+	message = must_fail("\n@include \"many-*\"\n");
+	assert_has(message, "c.conf:2: cannot read ");
+	assert_has(message, "many-2: Is a directory");
+	free(message);
+
+	put("b.inc", "\n@include \"b.inc\"\n");
+	message = must_fail("@include \"b.inc\"\n");
+	assert_has(message, "b.inc:2: includes nest deeper than 10");
+	assert_int_equal(n_lines(message), 1);
+	free(message);
+
+	put("b.inc", "log: { level = \"info };");
+	message = must_fail("\n@include \"b.inc\"\nspool: { };\n");
+	assert_string_equal(message, "b.inc:1: this string has no end");
+	free(message);
+
+	put("b.inc", "log: { level = };");
+	message = must_fail("\n@include \"b.inc\"\n");
+	assert_has(message, "b.inc:1: syntax error");
+	free(message);
+}
+
+static void test_unreadable(void **state)
+{
+	static const char nul[] = "log: { };\0";
+	char *message = NULL, *path = fill("%D");
+	FILE *f;
+
+	(void)state;
+	assert_null(config_load("/nonexistent/sesrelayd.conf", &message));
+	assert_string_equal(message,
+	    "/nonexistent/sesrelayd.conf:1: cannot read "
+	    "/nonexistent/sesrelayd.conf: No such file or directory");
+	free(message);
+	assert_null(config_load(path, &message));
+	assert_has(message, ": Is a directory");
+	free(message);
+	free(path);
+	f = fopen(put("c.conf", ""), "w");
+	assert_int_equal(fwrite(nul, 1, sizeof(nul), f), sizeof(nul));
+	assert_int_equal(fclose(f), 0);
+	path = fill("%D/c.conf");
+	assert_null(config_load(path, &message));
+	assert_has(message, "has a NUL byte");
+	free(message);
+	free(path);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_all_mistakes_in_order),
+		TEST(test_truncated_numbers),
+		TEST(test_includes),
+		TEST(test_places_in_includes),
+		TEST(test_unreadable),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
