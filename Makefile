@@ -134,7 +134,7 @@ again = $(MAKE) --no-print-directory SAN=$(SAN) CC=$(CC)
 .PHONY: check check-all e2e demo load lint format fresh
 check:
 	@scripts/setup.sh check
-	@$(again) -j$(jobs) programs tools build-unit
+	@$(again) WERROR=1 -j$(jobs) programs tools build-unit
 	@$(again) check-all
 .PHONY: build-unit
 build-unit: $(unit_tests)
@@ -153,8 +153,11 @@ check-all: unit e2e
 	@echo "check ($(SAN)): all passed"
 endif
 
+# Most of a test's time is waiting, so there may be more of them than cores.
+e2e_jobs ?= 4
 e2e: $(programs) $(tools)
-	BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) -m pytest -q -p no:cacheprovider tests/ses tests/e2e
+	BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) -m pytest -q -p no:cacheprovider \
+		-n $(e2e_jobs) tests/ses tests/e2e
 
 demo:
 	@scripts/setup.sh demo

@@ -132,7 +132,7 @@ void config_read_rules(struct config_reading *in, const config_setting_t *s,
 	}
 	n = config_setting_length(s);
 	rules.items = xcalloc((size_t)n, sizeof(*rules.items));
-	for (int i = 0; i < n; i++)
+	for (int i = 0; rules.items != NULL && i < n; i++)
 		read_rule(in, list_elem(in, s, i), &rules.items[rules.n++]);
 	if (!in->failed) {
 		struct config_rules old = *field;

@@ -171,13 +171,17 @@ static int open_regular(
 {
 	int fd = open_at(dirfd, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
 
-	if (fd < 0 && errno == ELOOP)
-		return err_set(err, ELOOP,
+	if (fd < 0 && errno == ELOOP) {
+		err_set(err, ELOOP,
 		    "cannot open %s: it is a symbolic link; name the file "
 		    "that it leads to",
 		    name);
-	if (fd < 0)
-		return err_sys(err, "cannot open %s", name);
+		return -1;
+	}
+	if (fd < 0) {
+		err_sys(err, "cannot open %s", name);
+		return -1;
+	}
 	if (fstat(fd, st) < 0) {
 		err_sys(err, "cannot stat %s", name);
 		goto fail;

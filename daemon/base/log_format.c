@@ -151,6 +151,7 @@ static void put_field(
 		[LOG_NOTE] = { " ", "(", ")", false },
 	};
 
+	ASSERT(field->style < ARRAY_LEN(styles) && styles[field->style].open);
 	if (!first)
 		put_str(out, styles[field->style].separator);
 	if (styles[field->style].key)

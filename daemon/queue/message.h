@@ -99,6 +99,7 @@ struct stub {
 	uint8_t state; /* enum stub_state; queue/queue.c alone writes it */
 	uint8_t free_retries; /* in a row that cost the message nothing */
 	bool singly; /* one recipient a transaction from now on */
+	bool suspect; /* SES named the account, but it may be this message */
 	uint16_t cursor; /* the next attempt begins at this recipient */
 	/* n_rcpts letters of enum rcpt_state; NULL: all pending. */
 	char *rcpt_states;

@@ -268,7 +268,9 @@ static void tell_gate(struct result *res)
 			log_msg(LOG_LEVEL_INFO, LOG_QMGR, LOG_NO_ID,
 			    "deliveries go on");
 	}
-	if (res->stays != NULL && weigh(res->stays) == W_ACCOUNT)
+	/* Others went through since: it is this message, not the account. */
+	if (res->stays != NULL && weigh(res->stays) == W_ACCOUNT &&
+	    !(res->a->stub->suspect && gate->state == GATE_OPEN))
 		relay_on_account(res->relay, res->stays);
 	else if (res->a->probe)
 		gate_probe_lost(gate);
@@ -346,6 +348,18 @@ static void untake(struct result *res)
 	queue_untake(res->relay->queue, a->stub);
 }
 
+/* By the schedule: of its age, which is the wall clock's, on our clock. */
+static int64_t next_attempt(const struct result *res)
+{
+	const struct stub *stub = res->a->stub;
+	int64_t age = res->wall_us > stub->arrival_us
+	    ? res->wall_us - stub->arrival_us
+	    : 0;
+
+	return backoff_next(&res->relay->options.backoff, res->now_us - age,
+	    res->now_us, stub->id);
+}
+
 /* What to do with the message; *next and res->due_us go with PLAN_MOVE. */
 static enum plan make_plan(struct result *res, enum relay_next *next)
 {
@@ -361,6 +375,14 @@ static enum plan make_plan(struct result *res, enum relay_next *next)
 	}
 	if (res->split) {
 		stub->singly = true;
+		return PLAN_MOVE;
+	}
+	if (res->stays != NULL && res->stays->class == VERDICT_HOLD_ACCOUNT) {
+		/* The next probe has to be another message: if SES means only
+		 * this one (an identity, a header), it may not stop the rest. */
+		stub->suspect = true;
+		*next = RELAY_NEXT_WAIT;
+		res->due_us = next_attempt(res);
 		return PLAN_MOVE;
 	}
 	if (weight == W_ACCOUNT) {
@@ -385,14 +407,8 @@ static enum plan make_plan(struct result *res, enum relay_next *next)
 	    ? 0
 	    : (uint16_t)(res->a->positions[res->a->mail.n_rcpts - 1] + 1);
 	if (wait) {
-		int64_t age_zero = res->now_us -
-		    (res->wall_us > stub->arrival_us
-			    ? res->wall_us - stub->arrival_us
-			    : 0);
-
 		*next = RELAY_NEXT_WAIT;
-		res->due_us = backoff_next(
-		    &r->options.backoff, age_zero, res->now_us, stub->id);
+		res->due_us = next_attempt(res);
 	}
 	return PLAN_MOVE;
 }

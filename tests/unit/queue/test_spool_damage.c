@@ -168,40 +168,76 @@ static void test_lost_beginning(void **state)
 }
 
 /*
- * The content of a message quotes this very segment, and the message itself
- * is damaged: what it quotes must not come alive.
+ * The content of a message quotes the segment that it stands in, and the
+ * message itself is damaged: what it quotes must not come alive.
  */
 static void test_quoted_records(void **state)
 {
 	struct message *quoting = make_message(104, 0, 1);
 	struct message *last = make_message(105, LEN, 1);
 	struct three t;
-	uint32_t at;
 
 	(void)state;
 	three_init(&t);
-	/* As the first of a new segment, so that it may stand anywhere. */
 	bench_reopen(&t.b);
-	body_append(&quoting->body, t.bytes, t.len);
-	body_append(&quoting->body, t.bytes + RECORD_HEADER_LEN,
-	    t.len - RECORD_HEADER_LEN);
-	assert_int_equal(bench_commit(&t.b, quoting), 0);
-	assert_int_equal(bench_commit(&t.b, last), 0);
-	for (unsigned i = 0; i < 3; i++)
-		bench_settle(&t.b, t.m[i], SPOOL_SENT, true, NULL, 0);
-	bench_close(&t.b);
+	for (unsigned i = 0; i < 3; i++) {
+		t.m[i]->id += 1000;
+		assert_int_equal(bench_commit(&t.b, t.m[i]), 0);
+	}
 	free(t.path);
 	free(t.bytes);
-	t.path = bench_path(&t.b, "arrivals/%09u", quoting->ref.segment);
+	t.path = bench_path(&t.b, "arrivals/%09u", t.m[0]->ref.segment);
 	t.bytes = read_file(t.path, &t.len);
-	at = quoting->ref.offset;
-	t.bytes[at + 20] ^= 1;
+	body_append(&quoting->body, t.bytes, t.len);
+	assert_int_equal(bench_commit(&t.b, quoting), 0);
+	assert_int_equal(bench_commit(&t.b, last), 0);
+	assert_int_equal(quoting->ref.segment, t.m[0]->ref.segment);
+	bench_close(&t.b);
+	free(t.bytes);
+	t.bytes = read_file(t.path, &t.len);
+	t.bytes[quoting->ref.offset + 20] ^= 1;
 	write_file(t.path, t.bytes, t.len);
 	bench_reopen(&t.b);
-	assert_int_equal(t.b.n_found, 1);
+	assert_int_equal(t.b.n_found, 7);
+	assert_int_equal(t.b.n_moved, 0);
+	assert_null(bench_find(&t.b, 104));
 	assert_non_null(bench_find(&t.b, 105));
 	message_free(quoting);
 	message_free(last);
+	three_fini(&t);
+}
+
+/* A line that names its place, but not the number that nobody can know. */
+static void test_forged_record(void **state)
+{
+	struct record_extra extra = { 0 };
+	struct record_buf head = { 0 };
+	struct record_line line = { .nonce = 42, .id = 9999 };
+	struct message *forged = make_message(9999, 0, 1);
+	struct three t;
+	char *p;
+
+	(void)state;
+	three_init(&t);
+	assert_int_equal(record_encode_head(forged, &extra, &head, NULL), 0);
+	/* It takes the place of the second message. */
+	line.ref = t.m[1]->ref;
+	line.head_len = (uint32_t)head.len;
+	line.head_sum = record_sum(head.data, head.len);
+	line.body_sum = record_sum("", 0);
+	assert_true(line.ref.offset + record_total(&line) < t.m[2]->ref.offset);
+	p = t.bytes + line.ref.offset;
+	record_encode_line(&line, p);
+	memcpy(p + RECORD_LINE_LEN, head.data, head.len);
+	record_encode_end(9999, p + RECORD_LINE_LEN + head.len);
+	write_file(t.path, t.bytes, t.len);
+	bench_reopen(&t.b);
+	assert_int_equal(t.b.n_found, 2);
+	assert_null(bench_find(&t.b, 9999));
+	assert_finds(&t, 0);
+	assert_finds(&t, 2);
+	record_buf_fini(&head);
+	message_free(forged);
 	three_fini(&t);
 }
 
@@ -471,6 +507,7 @@ int main(void)
 		cmocka_unit_test(test_flipped_header),
 		cmocka_unit_test(test_lost_beginning),
 		cmocka_unit_test(test_quoted_records),
+		cmocka_unit_test(test_forged_record),
 		cmocka_unit_test(test_damage_found_by_load),
 		cmocka_unit_test(test_damaged_large),
 		cmocka_unit_test(test_damage_in_large_body_of_old_segment),

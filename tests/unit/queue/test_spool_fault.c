@@ -30,6 +30,42 @@ static struct fault {
 static atomic_bool sync_failed[FDS];
 static _Atomic off_t reserved[FDS];
 
+/*
+ * What a promise depends on: files of arrivals and large that were written to
+ * and not synced, directories of them with new entries and not synced.
+ */
+static atomic_bool watched[FDS], unsynced[FDS];
+
+static bool is_promise_dir(int dirfd)
+{
+	char link[32], path[256];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", dirfd);
+	n = readlink(link, path, sizeof(path) - 1);
+	path[n > 0 ? n : 0] = '\0';
+	return strstr(path, "/arrivals") != NULL ||
+	    strstr(path, "/large") != NULL;
+}
+
+static void note_open(int dirfd, int fd, int flags)
+{
+	if (fd < 0)
+		return;
+	sync_failed[fd % FDS] = false;
+	reserved[fd % FDS] = 0;
+	unsynced[fd % FDS] = false;
+	watched[fd % FDS] = (flags & O_CREAT) && is_promise_dir(dirfd);
+	if (watched[fd % FDS])
+		unsynced[dirfd % FDS] = true;
+}
+
+static void note_write(int fd)
+{
+	if (watched[fd % FDS])
+		unsynced[fd % FDS] = true;
+}
+
 static bool fails(unsigned kind)
 {
 	if ((fault.calls & kind) == 0)
@@ -67,6 +103,7 @@ ssize_t pwritev(int fd, const struct iovec *iov, int n, off_t offset)
 		errno = code;
 		return -1;
 	}
+	note_write(fd);
 	return syscall(SYS_pwritev, fd, iov, n, offset, 0);
 }
 
@@ -74,6 +111,7 @@ ssize_t pwrite(int fd, const void *data, size_t len, off_t offset)
 {
 	if (fails(CALL_WRITE) || no_space(fd, offset + (off_t)len))
 		return -1;
+	note_write(fd);
 	return syscall(SYS_pwrite64, fd, data, len, offset);
 }
 
@@ -86,6 +124,7 @@ static int sync_call(int fd, long number)
 		sync_failed[fd % FDS] = number == SYS_fdatasync;
 		return -1;
 	}
+	unsynced[fd % FDS] = false;
 	return (int)syscall(number, fd);
 }
 
@@ -132,10 +171,7 @@ int openat(int dirfd, const char *name, int flags, ...)
 	if (fails(CALL_OPEN))
 		return -1;
 	fd = syscall(SYS_openat, dirfd, name, flags, mode);
-	if (fd >= 0) {
-		sync_failed[fd % FDS] = false;
-		reserved[fd % FDS] = 0;
-	}
+	note_open(dirfd, (int)fd, flags);
 	return (int)fd;
 }
 
@@ -173,6 +209,37 @@ static void arm(unsigned calls, int code, bool lasting, int n)
 static void disarm(void)
 {
 	fault.calls = 0;
+}
+
+/* --- order --- */
+
+static void test_synced_before_answered(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	bench_init(&b);
+	b.options.segment_bytes = 20000;
+	bench_reopen(&b);
+	for (unsigned i = 0; i < 100; i++) {
+		struct message *m = make_message(1 + i, 2000, 1);
+		struct spool_large *l = NULL;
+		struct answer a = { 0 };
+
+		if (i % 5 == 0) {
+			l = spool_large_new(b.spool, m->id);
+			spool_large_append(l, &m->body, on_answer, &a);
+			bench_wait(&b, &a);
+			a = (struct answer){ 0 };
+		}
+		spool_commit(b.spool, m, l, on_answer, &a);
+		bench_wait(&b, &a);
+		assert_int_equal(a.rc, 0);
+		for (int fd = 0; fd < FDS; fd++)
+			assert_false(unsynced[fd]);
+		message_free(m);
+	}
+	bench_fini(&b);
 }
 
 /* --- every n-th call --- */
@@ -645,6 +712,7 @@ static void test_killed_at_any_moment(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_synced_before_answered),
 		cmocka_unit_test(test_each_call_fails),
 		cmocka_unit_test(test_failed_sync_and_recovery),
 		cmocka_unit_test(test_outcomes_cannot_be_written),
