@@ -18,6 +18,14 @@ SAN ?=
 # Debian's, which has the pytest of Debian; there may be others in PATH.
 PYTHON ?= /usr/bin/python3
 
+# V=1 shows the whole commands.
+V ?= 0
+ifeq ($(V),0)
+Q := @
+say := @echo
+else
+say := @:
+endif
 comma := ,
 ifneq ($(SAN),)
 variant := san-$(subst $(comma),-,$(SAN))
@@ -32,8 +40,7 @@ variant := $(variant)-$(notdir $(CC))
 endif
 B := build/$(variant)
 
-packages := libevent_core libevent_openssl libevent_extra openssl libconfig \
-	jansson libxxhash
+packages := libevent_core openssl libconfig jansson libxxhash
 pc_cflags := $(shell $(PKG_CONFIG) --cflags $(packages) 2>/dev/null)
 pc_libs := $(shell $(PKG_CONFIG) --libs $(packages) 2>/dev/null)
 
@@ -48,7 +55,7 @@ hardening := -fstack-protector-strong -fstack-clash-protection \
 ifeq ($(findstring clang,$(CC)),)
 hardening += -ftrivial-auto-var-init=zero
 endif
-hardening_ld := -pie -Wl,-z,relro,-z,now,-z,noexecstack
+hardening_ld := -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
 ifneq ($(SAN),)
 optimize := -O1 -g -fno-omit-frame-pointer -fsanitize=$(SAN) \
 	-fno-sanitize-recover=all
@@ -90,14 +97,15 @@ tools: $(tools)
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -c -o $@ $<
+	$(say) CC $<
+	$(Q)$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -c -o $@ $<
 
 $(foreach f,$(floors),$(eval $(B)/$(f).a: $(call floor_objs,$(f))))
 $(B)/daemon.a: $(top_objs)
 $(B)/%.a:
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $^
 
 $(B)/sesrelayd: $(B)/daemon/main.o $(daemon_a)
 $(B)/sesrelayctl: $(patsubst %.c,$(B)/%.o,$(wildcard daemon/cli/*.c)) $(base_a)
@@ -105,14 +113,16 @@ $(B)/sesd: $(patsubst %.c,$(B)/%.o,$(wildcard tests/ses/*.c))
 $(B)/load: $(patsubst %.c,$(B)/%.o,$(wildcard tests/bench/load*.c))
 $(B)/logbench: $(B)/tests/bench/logbench.o
 $(programs) $(tools):
-	$(CC) $(all_ldflags) -o $@ $^ $(pc_libs)
+	$(say) LD $@
+	$(Q)$(CC) $(all_ldflags) -o $@ $^ $(pc_libs)
 
 # tests/unit/FLOOR/test_X.c is linked with FLOOR and what is below it.
 unit_dir = $(word 3,$(subst /, ,$(1)))
 define unit_rule
 $(B)/tests/unit/$(call unit_dir,$(1))/$(basename $(notdir $(1))): \
 	$(B)/$(basename $(1)).o $$($(call unit_dir,$(1))_a)
-	$$(CC) $$(all_ldflags) -o $$@ $$^ $$(pc_libs) -lcmocka
+	$$(say) LD $$@
+	$$(Q)$$(CC) $$(all_ldflags) -o $$@ $$^ $$(pc_libs) -lcmocka
 endef
 $(foreach t,$(wildcard tests/unit/*/test_*.c),$(eval $(call unit_rule,$(t))))
 

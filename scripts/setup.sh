@@ -25,6 +25,13 @@ check) want=$check ;;
 	;;
 esac
 
+# A root made by debootstrap has no /etc/hosts; every machine has this line.
+if [ "$1" != build ] && [ "$(id -u)" -eq 0 ] &&
+	! getent ahosts localhost >/dev/null; then
+	echo "setup: adding localhost to /etc/hosts"
+	echo "127.0.0.1 localhost" >>/etc/hosts
+fi
+
 missing=
 for package in $want; do
 	status=$(dpkg-query -W -f='${db:Status-Status}' "$package" \

@@ -37,9 +37,9 @@ clean_up() {
 trap clean_up EXIT
 
 # The mirror that this machine's own Debian packages come from.
-mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/debian* \
-	2>/dev/null | grep -oE 'https?://[^ ]*debian/?' | grep -v snapshot |
-	grep -v security | head -n 1)
+mirror=$({ cat /etc/apt/sources.list /etc/apt/sources.list.d/debian* || :; } \
+	2>/dev/null | grep -v '^ *#' | grep -oE 'https?://[^ ]*debian/?' |
+	grep -v security | sed -n 1p) || :
 
 make_root() {
 	local root=$1

@@ -90,6 +90,18 @@ static bool sweep_name(void *ctx, const char *name)
 	return true;
 }
 
+/* What a crash cut off while it arrived has an id that no record knows. */
+static bool note_large(void *ctx, const char *name)
+{
+	struct spool *s = ctx;
+	uint64_t id;
+
+	if (id_parse(slice_str(name), &id) == 0 && id < ID_FLOOR_MAX &&
+	    id > s->journal.highest)
+		s->journal.highest = id;
+	return true;
+}
+
 /* Everything that is there, before anything is added. */
 static int survey(struct spool *s, struct err *err)
 {
@@ -117,7 +129,7 @@ static int survey(struct spool *s, struct err *err)
 		    d, RECORD_OUTCOMES, last_number(&scan->outcomes));
 		j->highest = id > j->highest ? id : j->highest;
 	}
-	return 0;
+	return dirs_each(d->large, note_large, s, err);
 }
 
 struct spool *spool_open(const struct spool_options *options,

@@ -291,11 +291,25 @@ static void on_secured(void *ctx)
 	follow(o, &out);
 }
 
+/*
+ * In lock step a reply can only follow its command.  One that is here while
+ * the command has not left yet answers something else: the dialogue is out of
+ * step, and taking it would shift every reply that follows.
+ */
+static bool reply_is_early(const struct outbound *o)
+{
+	return o->client.state != CLIENT_BODY && conn_output_len(o->conn) > 0;
+}
+
 /* One line of SES; false when the connection is gone. */
 static bool take_line(struct outbound *o, struct slice line)
 {
 	struct client_out out;
 
+	if (reply_is_early(o)) {
+		lose(o, LOSS_PROTOCOL, "a reply that nothing was asked for");
+		return false;
+	}
 	switch (reply_feed(&o->parser, line, client_on_line, &o->client)) {
 	case 0:
 		return true;
@@ -498,7 +512,10 @@ void outbound_send(struct outbound *o, struct attempt *a)
 	o->n_messages++;
 	o->body_queued = false;
 	o->large.len = 0;
-	a->connected_us = clock_mono_us();
+	a->sending_us = clock_mono_us();
+	/* The first one had to wait for this connection. */
+	a->setup_us =
+	    o->n_messages == 1 ? o->opened_us - o->connect_started_us : 0;
 	client_send(&o->client, &a->mail, &out);
 	follow(o, &out);
 	if (o->attempt != NULL && o->attempt->m->large)

@@ -194,7 +194,6 @@ struct attempt *relay_take(struct relay *r)
 	if (!gate_pass(&r->gate, clock_mono_us()))
 		ASSERT(!"the gate closed between two looks");
 	a->probe = r->gate.state == GATE_PROBING;
-	a->taken_us = clock_mono_us();
 	return a;
 }
 

@@ -38,8 +38,9 @@ struct attempt {
 	struct message *m;
 	struct client_mail mail;
 	uint16_t *positions; /* of mail.rcpts in m->rcpts */
-	/* For `delays=`: monotonic us; 0: not reached. */
-	int64_t taken_us, connected_us;
+	/* For `delays=`: begun to be sent (monotonic), and how long getting
+	 * the connection took. */
+	int64_t sending_us, setup_us;
 	bool probe; /* the gate let this one through as its probe */
 };
 

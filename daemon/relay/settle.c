@@ -113,13 +113,12 @@ static void format_delays(
 {
 	const struct attempt *a = res->a;
 	int64_t total = res->wall_us - a->stub->arrival_us;
-	int64_t sending = 0, setup = 0;
+	int64_t sending = res->now_us - a->sending_us;
+	int64_t setup = a->setup_us;
 	size_t n;
 
-	if (a->connected_us != 0) {
-		sending = res->now_us - a->connected_us;
-		setup = a->connected_us - a->taken_us;
-	}
+	if (setup > total - sending)
+		setup = total - sending; /* begun before the message came */
 	put_seconds(delay, size, total);
 	n = (size_t)snprintf(delays, size, "0/");
 	n += (size_t)put_seconds(delays + n, size - n, total - sending - setup);

@@ -19,6 +19,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / os.environ.get("BUILD", "build/release")
+SANITIZED = BUILD.name.startswith("san")  # its memory is not what it uses
 USER = "AKIAIOSFODNN7EXAMPLE"
 PASSWORD = "BLBM/9hSUELfq8Gw+rU1YcBjkOxGbhT2XG763xVLGWL9"
 SENDER = "app@example.com"
@@ -155,7 +156,8 @@ class Submission:
         stuffed = re.sub(rb"(?m)^\.", b"..", content)
         self.sock.sendall(stuffed + b".\r\n")
         reply = self.reply()
-        m = re.fullmatch(r"250 2\.0\.0 Ok: queued as ([0-9A-F]{16})\r\n", reply)
+        m = re.fullmatch(r"250 2\.0\.0 Ok: queued as ([0-9A-F]{16})\r\n",
+                         reply)
         assert m, reply
         return m[1]
 

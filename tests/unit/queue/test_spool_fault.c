@@ -34,9 +34,11 @@ static _Atomic off_t reserved[FDS];
  * What a promise depends on: files of arrivals and large that were written to
  * and not synced, directories of them with new entries and not synced.
  */
-static atomic_bool watched[FDS], unsynced[FDS];
+enum { WATCH_PROMISE = 1, WATCH_OUTCOMES = 2 };
+static atomic_int watched[FDS];
+static atomic_bool unsynced[FDS];
 
-static bool is_promise_dir(int dirfd)
+static int watch_dir(int dirfd)
 {
 	char link[32], path[256];
 	ssize_t n;
@@ -44,8 +46,17 @@ static bool is_promise_dir(int dirfd)
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", dirfd);
 	n = readlink(link, path, sizeof(path) - 1);
 	path[n > 0 ? n : 0] = '\0';
-	return strstr(path, "/arrivals") != NULL ||
-	    strstr(path, "/large") != NULL;
+	if (strstr(path, "/arrivals") != NULL || strstr(path, "/large") != NULL)
+		return WATCH_PROMISE;
+	return strstr(path, "/outcomes") != NULL ? WATCH_OUTCOMES : 0;
+}
+
+static bool any_unsynced(int kind)
+{
+	for (int fd = 0; fd < FDS; fd++)
+		if (watched[fd] == kind && unsynced[fd])
+			return true;
+	return false;
 }
 
 static void note_open(int dirfd, int fd, int flags)
@@ -55,9 +66,11 @@ static void note_open(int dirfd, int fd, int flags)
 	sync_failed[fd % FDS] = false;
 	reserved[fd % FDS] = 0;
 	unsynced[fd % FDS] = false;
-	watched[fd % FDS] = (flags & O_CREAT) && is_promise_dir(dirfd);
-	if (watched[fd % FDS])
-		unsynced[dirfd % FDS] = true;
+	watched[fd % FDS] = flags & O_CREAT ? watch_dir(dirfd) : 0;
+	if (watched[fd % FDS] == 0)
+		return;
+	watched[dirfd % FDS] = watched[fd % FDS];
+	unsynced[dirfd % FDS] = true;
 }
 
 static void note_write(int fd)
@@ -235,10 +248,40 @@ static void test_synced_before_answered(void **state)
 		spool_commit(b.spool, m, l, on_answer, &a);
 		bench_wait(&b, &a);
 		assert_int_equal(a.rc, 0);
-		for (int fd = 0; fd < FDS; fd++)
-			assert_false(unsynced[fd]);
+		assert_false(any_unsynced(WATCH_PROMISE));
 		message_free(m);
 	}
+	bench_fini(&b);
+}
+
+static bool outcomes_synced(struct bench *b)
+{
+	(void)b;
+	return !any_unsynced(WATCH_OUTCOMES);
+}
+
+/* A tick makes outcomes durable, and so does the end. */
+static void test_outcomes_are_synced(void **state)
+{
+	struct message *m[2];
+	struct bench b;
+
+	(void)state;
+	bench_init(&b);
+	bench_reopen(&b);
+	for (unsigned i = 0; i < 2; i++) {
+		m[i] = make_message(1 + i, 100, 1);
+		assert_int_equal(bench_commit(&b, m[i]), 0);
+	}
+	bench_settle(&b, m[0], SPOOL_SENT, true, NULL, 0);
+	while (!any_unsynced(WATCH_OUTCOMES))
+		bench_turn(&b);
+	bench_tick_until(&b, outcomes_synced);
+	bench_settle(&b, m[1], SPOOL_SENT, true, NULL, 0);
+	bench_close(&b);
+	assert_true(outcomes_synced(&b));
+	for (unsigned i = 0; i < 2; i++)
+		message_free(m[i]);
 	bench_fini(&b);
 }
 
@@ -713,6 +756,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_synced_before_answered),
+		cmocka_unit_test(test_outcomes_are_synced),
 		cmocka_unit_test(test_each_call_fails),
 		cmocka_unit_test(test_failed_sync_and_recovery),
 		cmocka_unit_test(test_outcomes_cannot_be_written),
