@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/stat.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,8 +70,12 @@ static void on_buried(void *ctx, int rc, const struct err *err)
 		/* The letter is not there, so they are still to be decided. */
 		for (unsigned i = 0; i < b->n; i++)
 			b->stub->rcpt_states[b->positions[i]] = RCPT_PENDING;
-		queue_wait(
-		    b->relay->queue, b->stub, clock_mono_us() + BURY_RETRY_US);
+		/* Damaged content stays damaged: for the operator to look at. */
+		if (err->code == EBADMSG)
+			queue_hold(b->relay->queue, b->stub);
+		else
+			queue_wait(b->relay->queue, b->stub,
+			    clock_mono_us() + BURY_RETRY_US);
 		relay_kick(b->relay);
 	} else {
 		record(b);
