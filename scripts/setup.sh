@@ -13,7 +13,7 @@ libjansson-dev uthash-dev libxxhash-dev"
 demo="$build openssl python3 libpython3.11-testsuite curl msmtp swaks"
 check="$demo libcmocka-dev python3-pytest clang libclang-rt-14-dev clang-tidy
 clang-format cppcheck shellcheck mandoc s-nail mutt bsd-mailx postfix
-sasl2-bin strace procps python3-pytest-xdist netcat-openbsd"
+sasl2-bin libsasl2-modules strace procps python3-pytest-xdist netcat-openbsd"
 
 case ${1-} in
 build) want=$build ;;

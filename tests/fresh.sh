@@ -26,6 +26,7 @@ leave() { # unmount what is mounted below a root
 	for dir in dev/shm dev proc; do
 		mountpoint -q "$root/$dir" && umount "$root/$dir"
 	done
+	mountpoint -q "$root" && umount "$root"
 	return 0
 }
 clean_up() {
@@ -53,6 +54,9 @@ make_root() {
 	# Whatever this machine needs to reach its Debian mirror.
 	cp -a /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/"
 	rm -f "$root"/etc/apt/apt.conf.d/*docker*
+	# A mount point of its own, so that tests can have private mounts in it.
+	mount --bind "$root" "$root"
+	mount --make-private "$root"
 	mount --bind /proc "$root/proc"
 	mount --bind /dev "$root/dev"
 	mount -t tmpfs -o nosuid,nodev tmpfs "$root/dev/shm"

@@ -11,7 +11,7 @@ import signal
 
 import pytest
 
-from harness import message, wait_until
+from harness import message, private_mounts, wait_until
 from intake_helpers import (STRACE, Client, accepted, by_message_id, contents,
                             daemon_pid, envelope, injected, run_relay,
                             send_together, sessions, stuff, unstarted,
@@ -639,8 +639,7 @@ def start_on_tmpfs(relay, size):
     relay.spool.mkdir(mode=0o700)
     mount = (f"mount -t tmpfs -o size={size},mode=0700 spool "
              f"'{relay.spool}' && exec \"$@\"")
-    relay.start(wrap=["unshare", "--mount", "--propagation", "private",
-                      "sh", "-ec", mount, "sh"])
+    relay.start(wrap=[*private_mounts(), "sh", "-ec", mount, "sh"])
     return pathlib.Path(f"/proc/{relay.process.pid}/root{relay.spool}")
 
 

@@ -73,6 +73,25 @@ def make_certificates(directory):
     return pathlib.Path(directory)
 
 
+def private_mounts():
+    """Words to put before a command: what it mounts, nobody else sees.
+
+    In a chroot the root is no mount point, so its propagation can't be changed
+    for the new namespace; where no mount is shared, there is no need to.
+    """
+    argv = ["unshare", "--mount", "--propagation"]
+    if os.geteuid() != 0:
+        argv.insert(1, "--map-root-user")
+    if subprocess.run([*argv, "private", "true"],
+                      stderr=subprocess.DEVNULL).returncode == 0:
+        return [*argv, "private"]
+    mounts = pathlib.Path("/proc/self/mountinfo").read_text()
+    assert " shared:" not in mounts, (
+        "this root is no mount point and mounts here are shared: "
+        "bind it to itself before chroot")
+    return [*argv, "unchanged"]
+
+
 def hosts_namespace(directory, hosts, resolv="", services="files"):
     """Words to put before a command: it sees these lines as /etc/hosts (the
     file stays writable, as directory/hosts) and /etc/resolv.conf."""
@@ -85,9 +104,8 @@ def hosts_namespace(directory, hosts, resolv="", services="files"):
         if target.exists():
             binds.append(f"mount --bind '{directory / name}' "
                          f"'{target.resolve()}'")
-    rootless = [] if os.geteuid() == 0 else ["--map-root-user"]
-    return ("unshare", *rootless, "--mount", "--propagation", "private",
-            "sh", "-ec", " && ".join(binds) + ' && exec "$@"', "sh")
+    return (*private_mounts(), "sh", "-ec",
+            " && ".join(binds) + ' && exec "$@"', "sh")
 
 
 def message(body=b"hello\r\n", subject="test", message_id=None, headers=b""):
