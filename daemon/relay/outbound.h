@@ -85,4 +85,15 @@ int pool_choose_port(
 /* Whether connecting and logging in by that port worked; true: that is news. */
 bool pool_report_port(struct pool *pool, unsigned index, bool ok);
 
+/* --- between outbound.c and outbound_connect.c --- */
+
+extern const struct conn_events outbound_events;
+/* Ask for an address and connect to it; ends in on_connected or on_end. */
+void outbound_try_connect(struct outbound *o);
+/* TCP was not to be had: the next address, the next port, or give up. */
+void outbound_connect_failed(
+    struct outbound *o, enum conn_end end, const char *reason);
+/* The only way out. */
+void outbound_finish(struct outbound *o, const struct verdict *verdict);
+
 #endif

@@ -1,6 +1,7 @@
 /*
  * One local program's connection.  Private to relay/inbound.c (the listeners
- * and the list of sessions) and relay/session.c (the conversation).
+ * and the list of sessions), relay/session.c (the conversation) and
+ * relay/session_content.c (the message that arrives).
  */
 #ifndef RELAY_SESSION_H
 #define RELAY_SESSION_H
@@ -58,5 +59,32 @@ void session_start(struct inbound *in, int fd, const struct sockaddr *peer);
 void session_stop(struct session *s);
 /* At once; what is being made durable still completes. */
 void session_close(struct session *s);
+
+/* --- session.c, for session_content.c --- */
+
+static inline int64_t session_timeout_us(const struct session *s)
+{
+	return s->inbound->options.timeout_us;
+}
+void session_reply(struct session *s, const struct server_out *out);
+/* Say 421 and go. */
+void session_goodbye(
+    struct session *s, const char *enhanced, const char *reason);
+/* Everything that can be done with the input that is here. */
+void session_serve(struct session *s);
+/* The socket is gone, and now nothing of it is with the disk any more. */
+void session_retire(struct session *s);
+
+/* --- session_content.c, for session.c --- */
+
+/* The 354 is out. */
+void session_start_content(struct session *s);
+/* Takes what is there of it; false: no more for now. */
+bool session_take_content(struct session *s);
+/* The final dot has come and nothing is under way with the disk. */
+void session_end_content(struct session *s);
+/* For the next chunk, but never past that of the whole message. */
+void session_set_content_deadline(struct session *s);
+void session_drop_content(struct session *s);
 
 #endif

@@ -12,7 +12,7 @@
  * Nothing but a verdict that names the recipient or the message ever ends in a
  * dead letter; what the connection, the network or the account did, never.
  */
-#include "relay/attempt.h"
+#include "relay/settle_private.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -23,31 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What an attempt did, recipient by recipient, and what it leaves. */
-struct result {
-	struct relay *relay;
-	struct attempt *a;
-	const struct verdict *verdict;
-	const char *via;
-	unsigned conn;
-	int64_t now_us, wall_us; /* monotonic, wall */
-	uint16_t *sent, *failed; /* positions */
-	unsigned n_sent, n_failed;
-	const struct verdict *sent_verdict, *failed_verdict;
-	char failed_reason[REPLY_TEXT_MAX + 600];
-	/* The strongest verdict of those that stay; NULL: none stays. */
-	const struct verdict *stays;
-	bool expired;
-	bool split;
-	int64_t due_us; /* when it is tried again, monotonic; for the log */
-};
-
-/* What is done with a message of which something is left. */
-enum plan { PLAN_MOVE, PLAN_UNTAKE, PLAN_HOLD };
-
-enum weight { W_NONE, W_FREE, W_RETRY, W_UNCERTAIN, W_ACCOUNT };
-
-static enum weight weigh(const struct verdict *v)
+enum settle_weight settle_weigh(const struct verdict *v)
 {
 	switch (v->class) {
 	case VERDICT_RATE:
@@ -64,7 +40,7 @@ static enum weight weigh(const struct verdict *v)
 	}
 }
 
-static bool is_failure(const struct result *res, const struct verdict *v)
+static bool is_failure(const struct settlement *res, const struct verdict *v)
 {
 	if (v->class == VERDICT_SPLIT)
 		return res->a->mail.n_rcpts == 1;
@@ -74,7 +50,7 @@ static bool is_failure(const struct result *res, const struct verdict *v)
 	    v->class == VERDICT_MSG_FAILED;
 }
 
-static void sort_recipient(struct result *res, unsigned i)
+static void sort_recipient(struct settlement *res, unsigned i)
 {
 	struct attempt *a = res->a;
 	const struct verdict *v = attempt_verdict(a, i, res->verdict);
@@ -91,128 +67,11 @@ static void sort_recipient(struct result *res, unsigned i)
 	} else {
 		if (v->class == VERDICT_SPLIT)
 			res->split = true;
-		if (res->stays == NULL || weigh(v) > weigh(res->stays))
+		if (res->stays == NULL ||
+		    settle_weigh(v) > settle_weigh(res->stays))
 			res->stays = v;
 	}
 }
-
-/* --- the log --- */
-
-/* As Postfix writes seconds: two digits that count, never an exponent. */
-static int put_seconds(char *buf, size_t size, int64_t us)
-{
-	double seconds = (double)(us > 0 ? us : 0) / US_PER_S;
-
-	if (seconds < 0.001)
-		return snprintf(buf, size, "0");
-	return snprintf(buf, size, seconds < 99 ? "%.2g" : "%.0f", seconds);
-}
-
-static void format_delays(
-    const struct result *res, char *delay, char *delays, size_t size)
-{
-	const struct attempt *a = res->a;
-	int64_t total = res->wall_us - a->stub->arrival_us;
-	int64_t sending = res->now_us - a->sending_us;
-	int64_t setup = a->setup_us;
-	size_t n;
-
-	if (setup > total - sending)
-		setup = total - sending; /* begun before the message came */
-	put_seconds(delay, size, total);
-	n = (size_t)snprintf(delays, size, "0/");
-	n += (size_t)put_seconds(delays + n, size - n, total - sending - setup);
-	n += (size_t)snprintf(delays + n, size - n, "/");
-	n += (size_t)put_seconds(delays + n, size - n, setup);
-	n += (size_t)snprintf(delays + n, size - n, "/");
-	put_seconds(delays + n, size - n, sending);
-}
-
-static void describe(const struct result *res, const struct verdict *v,
-    const char *status, char *buf, size_t size)
-{
-	int64_t wait = (res->due_us - res->now_us + US_PER_S - 1) / US_PER_S;
-	char next[48] = "";
-
-	if (strcmp(status, "deferred") == 0 && wait > 0)
-		snprintf(next, sizeof next, "; next attempt in %llds",
-		    (long long)wait);
-	snprintf(buf, size, "%s%s%s%s", v->text, v->advice != NULL ? "; " : "",
-	    v->advice != NULL ? v->advice : "", next);
-}
-
-static void log_recipient(const struct result *res, unsigned i)
-{
-	const struct attempt *a = res->a;
-	const struct verdict *v = attempt_verdict(a, i, res->verdict);
-	enum rcpt_state state = a->m->rcpts[a->positions[i]].state;
-	const char *status = state == RCPT_SENT ? "sent"
-	    : state == RCPT_FAILED              ? "bounced"
-						: "deferred";
-	enum log_level level =
-	    state == RCPT_FAILED ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
-	char delay[96], delays[96], conn[16], attempt[16];
-	char note[REPLY_TEXT_MAX + 700];
-	const char *ses_id = NULL;
-
-	if (!log_enabled(level))
-		return;
-	format_delays(res, delay, delays, sizeof delay);
-	describe(res, v, status, note, sizeof note);
-	snprintf(conn, sizeof conn, "%u", res->conn);
-	snprintf(attempt, sizeof attempt, "%u", a->stub->attempts);
-	if (state == RCPT_SENT && strncmp(v->text, "250 Ok ", 7) == 0)
-		ses_id = v->text + 7;
-	struct log_field fields[] = {
-		{ LOG_ANGLE, "to", a->mail.rcpts[i] },
-		{ LOG_PLAIN, "relay", res->via != NULL ? res->via : "none" },
-		{ LOG_NUMBER, "conn", res->conn != 0 ? conn : NULL },
-		{ LOG_NUMBER, "delay", delay },
-		{ LOG_PLAIN, "delays", delays },
-		{ LOG_PLAIN, "dsn", v->dsn },
-		{ LOG_PLAIN, "status", status },
-		{ LOG_NOTE, "reply", note },
-		{ LOG_HIDDEN, "ses_id", ses_id },
-		{ LOG_HIDDEN, "attempt", attempt },
-		{ LOG_END, NULL, NULL },
-	};
-	log_event(level, LOG_SMTP, status, a->stub->id, fields);
-}
-
-/* Neither sent nor put off: the connection's fault, and again at once. */
-static void log_free_retry(const struct result *res)
-{
-	log_msg(LOG_LEVEL_INFO, LOG_SMTP, res->a->stub->id,
-	    "not sent by conn=%u, relay=%s (%s); again at once on another "
-	    "connection, at no cost",
-	    res->conn, res->via, res->stays->text);
-}
-
-static void log_result(const struct result *res, enum plan plan)
-{
-	bool is_free = plan == PLAN_UNTAKE && weigh(res->stays) == W_FREE;
-
-	if (is_free)
-		log_free_retry(res);
-	for (unsigned i = 0; i < res->a->mail.n_rcpts; i++)
-		if (!is_free ||
-		    res->a->m->rcpts[res->a->positions[i]].state !=
-			RCPT_PENDING)
-			log_recipient(res, i);
-	if (res->stays != NULL && res->stays->class == VERDICT_UNCERTAIN) {
-		stat_add(STAT_MESSAGES_UNCERTAIN, 1);
-		log_msg(LOG_LEVEL_WARNING, LOG_SMTP, res->a->stub->id,
-		    "delivery uncertain, message-id=<%s>: the connection was "
-		    "lost after the final dot, SES may have taken the message; "
-		    "%s",
-		    res->a->m->message_id,
-		    res->relay->options.hold_uncertain
-			? "it is held (delivery.uncertain)"
-			: "it will be sent again and may arrive twice");
-	}
-}
-
-/* --- consequences --- */
 
 static enum gate_cause cause_of(const struct verdict *v)
 {
@@ -256,7 +115,7 @@ void relay_on_account(struct relay *r, const struct verdict *v)
 	    (long long)((r->gate.until_us - now) / US_PER_S));
 }
 
-static void tell_gate(struct result *res)
+static void tell_gate(struct settlement *res)
 {
 	struct gate *gate = &res->relay->gate;
 	enum gate_state before = gate->state;
@@ -268,7 +127,7 @@ static void tell_gate(struct result *res)
 			    "deliveries go on");
 	}
 	/* Others went through since: it is this message, not the account. */
-	if (res->stays != NULL && weigh(res->stays) == W_ACCOUNT &&
+	if (res->stays != NULL && settle_weigh(res->stays) == W_ACCOUNT &&
 	    !(res->a->stub->suspect && gate->state == GATE_OPEN))
 		relay_on_account(res->relay, res->stays);
 	else if (res->a->probe)
@@ -281,7 +140,7 @@ static void remember_reply(struct stub *stub, const struct verdict *v)
 	stub->last_reply = v != NULL ? xstrndup(v->text, 300) : NULL;
 }
 
-static void record_sent(struct result *res)
+static void record_sent(struct settlement *res)
 {
 	struct attempt *a = res->a;
 	struct spool_outcome outcome = {
@@ -318,7 +177,7 @@ static bool more_behind(const struct attempt *a)
 	return false;
 }
 
-static void record_hold(struct result *res)
+static void record_hold(struct settlement *res)
 {
 	const struct stub *stub = res->a->stub;
 	struct spool_outcome outcome = {
@@ -335,7 +194,7 @@ static void record_hold(struct result *res)
 }
 
 /* A free retry keeps its place, and its content if that is in memory. */
-static void untake(struct result *res)
+static void untake(struct settlement *res)
 {
 	struct attempt *a = res->a;
 
@@ -348,7 +207,7 @@ static void untake(struct result *res)
 }
 
 /* By the schedule: of its age, which is the wall clock's, on our clock. */
-static int64_t next_attempt(const struct result *res)
+static int64_t next_attempt(const struct settlement *res)
 {
 	const struct stub *stub = res->a->stub;
 	int64_t age = res->wall_us > stub->arrival_us
@@ -360,11 +219,12 @@ static int64_t next_attempt(const struct result *res)
 }
 
 /* What to do with the message; *next and res->due_us go with PLAN_MOVE. */
-static enum plan make_plan(struct result *res, enum relay_next *next)
+static enum settle_plan make_plan(struct settlement *res, enum relay_next *next)
 {
 	struct relay *r = res->relay;
 	struct stub *stub = res->a->stub;
-	enum weight weight = res->stays != NULL ? weigh(res->stays) : W_NONE;
+	enum settle_weight weight =
+	    res->stays != NULL ? settle_weigh(res->stays) : W_NONE;
 	bool wait = false;
 
 	*next = RELAY_NEXT_READY;
@@ -412,7 +272,8 @@ static enum plan make_plan(struct result *res, enum relay_next *next)
 	return PLAN_MOVE;
 }
 
-static void carry_out(struct result *res, enum plan plan, enum relay_next next)
+static void carry_out(
+    struct settlement *res, enum settle_plan plan, enum relay_next next)
 {
 	struct relay *r = res->relay;
 	struct stub *stub = res->a->stub;
@@ -438,7 +299,7 @@ static void carry_out(struct result *res, enum plan plan, enum relay_next next)
 void relay_settle(struct relay *r, struct attempt *a,
     const struct verdict *verdict, const char *relayed_via, unsigned conn)
 {
-	struct result res = {
+	struct settlement res = {
 		.relay = r,
 		.a = a,
 		.verdict = verdict,
@@ -450,13 +311,13 @@ void relay_settle(struct relay *r, struct attempt *a,
 		.failed = xcalloc(a->mail.n_rcpts, sizeof(uint16_t)),
 	};
 	enum relay_next next;
-	enum plan plan;
+	enum settle_plan plan;
 
 	res.expired = backoff_expired(
 	    &r->options.backoff, a->stub->arrival_us, res.wall_us);
 	for (unsigned i = 0; i < a->mail.n_rcpts; i++)
 		sort_recipient(&res, i);
-	if (res.stays == NULL || weigh(res.stays) != W_ACCOUNT)
+	if (res.stays == NULL || settle_weigh(res.stays) != W_ACCOUNT)
 		a->stub->attempts += res.stays == NULL || res.stays->charge;
 	if (res.n_failed > 0)
 		snprintf(res.failed_reason, sizeof res.failed_reason,
@@ -471,7 +332,7 @@ void relay_settle(struct relay *r, struct attempt *a,
 			: "");
 	tell_gate(&res);
 	plan = make_plan(&res, &next);
-	log_result(&res, plan);
+	settle_log(&res, plan);
 	record_sent(&res);
 	carry_out(&res, plan, next);
 	free(res.sent);

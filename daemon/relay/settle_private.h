@@ -1,0 +1,37 @@
+/*
+ * Between settle.c, which decides, and settle_log.c, which tells.
+ */
+#ifndef RELAY_SETTLE_PRIVATE_H
+#define RELAY_SETTLE_PRIVATE_H
+
+#include "relay/attempt.h"
+
+/* What an attempt did, recipient by recipient, and what it leaves. */
+struct settlement {
+	struct relay *relay;
+	struct attempt *a;
+	const struct verdict *verdict;
+	const char *via;
+	unsigned conn;
+	int64_t now_us, wall_us; /* monotonic, wall */
+	uint16_t *sent, *failed; /* positions */
+	unsigned n_sent, n_failed;
+	const struct verdict *sent_verdict, *failed_verdict;
+	char failed_reason[REPLY_TEXT_MAX + 600];
+	/* The strongest verdict of those that stay; NULL: none stays. */
+	const struct verdict *stays;
+	bool expired;
+	bool split;
+	int64_t due_us; /* when it is tried again, monotonic; for the log */
+};
+
+/* What is done with a message of which something is left. */
+enum settle_plan { PLAN_MOVE, PLAN_UNTAKE, PLAN_HOLD };
+
+enum settle_weight { W_NONE, W_FREE, W_RETRY, W_UNCERTAIN, W_ACCOUNT };
+
+enum settle_weight settle_weigh(const struct verdict *v);
+/* A line for each recipient, in Postfix's shape. */
+void settle_log(const struct settlement *res, enum settle_plan plan);
+
+#endif
