@@ -57,6 +57,7 @@ enum log_style {
 	LOG_NUMBER, /* key=value, a JSON number */
 	LOG_NOTE, /* (value), after what stands before it, no comma */
 	LOG_HIDDEN, /* JSON and journal only */
+	LOG_HIDDEN_NUMBER, /* the same, a JSON number */
 };
 
 struct log_field {

@@ -177,7 +177,7 @@ static void put_text_body(struct log_text *out, const struct log_entry *entry)
 		return;
 	}
 	for (; field && field->style != LOG_END; field++) {
-		if (!field->value || field->style == LOG_HIDDEN)
+		if (!field->value || field->style >= LOG_HIDDEN)
 			continue;
 		put_field(out, field, first);
 		first = false;
@@ -301,7 +301,9 @@ static void put_json(struct log_text *out, const struct log_entry *entry)
 	for (; field && field->style != LOG_END; field++)
 		if (field->value)
 			put_json_member(out, field->key, field->value,
-			    LOG_VALUE_MAX, field->style == LOG_NUMBER);
+			    LOG_VALUE_MAX,
+			    field->style == LOG_NUMBER ||
+				field->style == LOG_HIDDEN_NUMBER);
 	if (entry->message)
 		put_json_member(
 		    out, "message", entry->message, LOG_VALUE_MAX * 2, false);

@@ -41,8 +41,7 @@ static const char *state_words(const char *state)
 	} table[] = {
 		{ "throttled", "throttled, slowing down" },
 		{ "daily quota", "daily quota used up" },
-		{ "credentials", "credentials refused" },
-		{ "account", "account may not send" },
+		{ "account refused", "account may not send" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(table); i++)

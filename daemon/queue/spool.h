@@ -185,6 +185,13 @@ struct spool_outcome {
 	const char *dsn; /* "2.0.0" */
 	const char *reply; /* SES's reply or our reason; NULL: none */
 	const char *message_id; /* kept for trace; NULL: none */
+	/*
+	 * Called when the line is with the kernel, so that kill -9 does not
+	 * lose it any more (a power cut may, until the next tick).  NULL: no
+	 * need to know.
+	 */
+	void (*written)(void *ctx);
+	void *ctx;
 };
 /*
  * Writes the line; everything is copied.  With `last`, the segment of `ref`

@@ -22,13 +22,21 @@ static const enum record_event record_events[] = {
 	[SPOOL_DELETE] = RECORD_DELETE,
 };
 
+struct lines_job {
+	struct journal_job journal; /* first */
+	void (*written)(void *ctx);
+	void *ctx;
+};
+
 static void lines_done(struct work_job *work)
 {
-	struct journal_job *job =
-	    CONTAINER_OF(work, struct journal_job, job.work);
+	struct lines_job *job =
+	    CONTAINER_OF(work, struct lines_job, journal.job.work);
 
-	journal_job_end(job);
-	journal_job_free(job);
+	journal_job_end(&job->journal);
+	if (job->written != NULL)
+		job->written(job->ctx);
+	journal_job_free(&job->journal);
 }
 
 static struct slice slice_or_none(const char *text)
@@ -66,15 +74,18 @@ static void encode_lines(
 
 void spool_settle(struct spool *s, const struct spool_outcome *outcome)
 {
-	struct journal_job *job = journal_job_new(JOURNAL_LINES);
+	struct lines_job *job = xcalloc(1, sizeof(*job));
 	bool ends = outcome->last || outcome->event == SPOOL_DELETE;
 
 	ASSERT(outcome->event < ARRAY_LEN(record_events));
 	/* "All recipients" and "not the end" would contradict each other. */
 	ASSERT(outcome->n_rcpts > 0 || ends || outcome->event == SPOOL_HOLD ||
 	    outcome->event == SPOOL_RELEASE);
-	encode_lines(outcome, &job->lines);
-	spool_submit_journal(s, job, lines_done);
+	journal_job_init(&job->journal, JOURNAL_LINES);
+	job->written = outcome->written;
+	job->ctx = outcome->ctx;
+	encode_lines(outcome, &job->journal.lines);
+	spool_submit_journal(s, &job->journal, lines_done);
 	s->lines_dirty = true;
 	if (ends)
 		spool_account_dead(s, outcome->id, outcome->ref, outcome->size);

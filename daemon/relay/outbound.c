@@ -21,6 +21,11 @@
 static void follow(struct outbound *o, struct client_out *out);
 static void feed_body(struct outbound *o);
 
+/* Outlives the connection when that closes first. */
+struct outbound_record {
+	struct outbound *outbound;
+};
+
 static const struct pool_timeouts *timeouts(const struct outbound *o)
 {
 	return &o->upstream->options.timeouts;
@@ -54,7 +59,10 @@ void outbound_finish(struct outbound *o, const struct verdict *verdict)
 	o->told_closed = true;
 	ASSERT(o->attempt == NULL);
 	if (port_is_no_good(o, verdict))
-		pool_report_port(o->pool, o->port_index, false);
+		pool_report_port(o->pool, o, false);
+	if (o->unrecorded != NULL)
+		o->unrecorded->outbound = NULL;
+	o->unrecorded = NULL;
 	if (o->resolving)
 		resolver_cancel(o->relay->resolver, o);
 	o->resolving = false;
@@ -67,14 +75,33 @@ void outbound_finish(struct outbound *o, const struct verdict *verdict)
 		loop_defer(o->relay->loop, outbound_free, o);
 }
 
+static void on_recorded(void *ctx)
+{
+	struct outbound_record *record = ctx;
+	struct outbound *o = record->outbound;
+
+	free(record);
+	if (o == NULL)
+		return;
+	o->unrecorded = NULL;
+	if (o->client.state == CLIENT_BODY && !o->body_queued)
+		feed_body(o);
+}
+
 static void settle(struct outbound *o)
 {
 	struct attempt *a = o->attempt;
 
 	ASSERT(a != NULL);
 	o->attempt = NULL;
-	if (o->client.verdict.class == VERDICT_DELIVERED)
+	if (o->client.verdict.class == VERDICT_DELIVERED) {
 		o->n_delivered++;
+		ASSERT(o->unrecorded == NULL);
+		o->unrecorded = xcalloc(1, sizeof *o->unrecorded);
+		o->unrecorded->outbound = o;
+		a->recorded = on_recorded;
+		a->recorded_ctx = o->unrecorded;
+	}
 	relay_settle(o->relay, a, &o->client.verdict, o->via, o->number);
 }
 
@@ -146,7 +173,7 @@ static void follow(struct outbound *o, struct client_out *out)
 		if (!o->logged_in) {
 			o->logged_in = true;
 			o->opened_us = clock_mono_us();
-			pool_report_port(o->pool, o->port_index, true);
+			pool_report_port(o->pool, o, true);
 			pool_on_ready(o->pool, o);
 		} else {
 			pool_on_free(o->pool, o);
@@ -230,8 +257,9 @@ static void feed_body(struct outbound *o)
 		    left < OUTBOUND_CHUNK ? (size_t)left : OUTBOUND_CHUNK;
 
 		if (left == 0) {
-			end_body(o);
-			break;
+			if (o->unrecorded == NULL)
+				end_body(o);
+			break; /* on_recorded() comes back */
 		}
 		if (!m->large) {
 			dot_write(

@@ -52,6 +52,13 @@ struct outbound {
 	bool logged_in;
 	bool told_closed;
 
+	/*
+	 * The outcome of the message before, while it is not written yet.  The
+	 * next one may begin, but its final dot waits: so a crash can cost one
+	 * duplicate a connection, and never more.
+	 */
+	struct outbound_record *unrecorded;
+
 	/* The message under way; NULL between. */
 	struct attempt *attempt;
 	struct dot_writer dot;
@@ -83,7 +90,7 @@ bool outbound_at_dot(const struct outbound *o);
 int pool_choose_port(
     struct pool *pool, const struct upstream *u, uint32_t tried);
 /* Whether connecting and logging in by that port worked; true: that is news. */
-bool pool_report_port(struct pool *pool, unsigned index, bool ok);
+bool pool_report_port(struct pool *pool, const struct outbound *o, bool ok);
 
 /* --- between outbound.c and outbound_connect.c --- */
 

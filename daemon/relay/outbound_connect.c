@@ -95,7 +95,7 @@ void outbound_connect_failed(
 	o->conn = NULL;
 	/* Nobody answers: the port is filtered, for all addresses alike. */
 	if (++o->n_addrs_tried >= n_addrs || end == CONN_END_TIMEOUT) {
-		news = pool_report_port(o->pool, o->port_index, false);
+		news = pool_report_port(o->pool, o, false);
 		o->ports_tried |= 1u << o->port_index;
 		o->n_addrs_tried = 0;
 	}

@@ -121,14 +121,18 @@ int pool_choose_port(
 	return best;
 }
 
-bool pool_report_port(struct pool *pool, unsigned index, bool ok)
+bool pool_report_port(struct pool *pool, const struct outbound *o, bool ok)
 {
-	struct port_health *p = &pool->ports[index];
+	struct port_health *p = &pool->ports[o->port_index];
 	bool news = ok != (p->penalty_us == 0);
+
+	if (o->stale)
+		return news; /* its ports are those of an old configuration */
 
 	if (ok) {
 		*p = (struct port_health){ 0 };
-		pool->port_in_use = pool->upstream->options.ports[index].port;
+		pool->port_in_use =
+		    o->upstream->options.ports[o->port_index].port;
 		return news;
 	}
 	p->penalty_us =

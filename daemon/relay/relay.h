@@ -41,6 +41,10 @@ struct attempt {
 	/* For `delays=`: begun to be sent (monotonic), and how long getting
 	 * the connection took. */
 	int64_t sending_us, setup_us;
+	/* Called when the outcome of what SES took is written, see
+	 * outbound.h; NULL: nobody waits for it. */
+	void (*recorded)(void *ctx);
+	void *recorded_ctx;
 	bool probe; /* the gate let this one through as its probe */
 };
 

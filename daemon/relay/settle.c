@@ -162,6 +162,9 @@ static void record_sent(struct settlement *res)
 	outcome.dsn = res->sent_verdict->dsn;
 	outcome.reply = res->sent_verdict->text;
 	outcome.message_id = a->m->message_id;
+	outcome.written = a->recorded;
+	outcome.ctx = a->recorded_ctx;
+	a->recorded = NULL;
 	spool_settle(res->relay->spool, &outcome);
 	stat_add(STAT_RCPT_SENT, res->n_sent);
 }
@@ -334,6 +337,8 @@ void relay_settle(struct relay *r, struct attempt *a,
 	plan = make_plan(&res, &next);
 	settle_log(&res, plan);
 	record_sent(&res);
+	if (a->recorded != NULL)
+		a->recorded(a->recorded_ctx); /* there was nothing to record */
 	carry_out(&res, plan, next);
 	free(res.sent);
 	free(res.failed);

@@ -86,7 +86,7 @@ static void log_recipient(const struct settlement *res, unsigned i)
 		{ LOG_PLAIN, "status", status },
 		{ LOG_NOTE, "reply", note },
 		{ LOG_HIDDEN, "ses_id", ses_id },
-		{ LOG_HIDDEN, "attempt", attempt },
+		{ LOG_HIDDEN_NUMBER, "attempt", attempt },
 		{ LOG_END, NULL, NULL },
 	};
 	log_event(level, LOG_SMTP, status, a->stub->id, fields);

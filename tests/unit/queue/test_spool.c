@@ -166,6 +166,56 @@ static void test_hold_survives(void **state)
 }
 
 /* Commits while the scan runs are neither reported again nor lost. */
+struct written {
+	struct bench *b;
+	size_t lines; /* of this message in the file when it was told */
+	unsigned calls;
+};
+
+static void on_written(void *ctx)
+{
+	struct written *w = ctx;
+	size_t len;
+	char *text = read_file(bench_path(w->b, "outcomes/%09u", 1), &len);
+
+	w->calls++;
+	w->lines = strstr(text, "0000000000000051") != NULL;
+	free(text);
+}
+
+/* Told only when a kill can't lose the line any more: it is in the file. */
+static void test_written_is_told(void **state)
+{
+	struct message *m = make_message(0x51, 10, 1);
+	struct bench b;
+	struct written w = { .b = &b };
+	struct spool_outcome o = {
+		.id = 0x51,
+		.size = 10,
+		.event = SPOOL_SENT,
+		.last = true,
+		.dsn = "2.0.0",
+		.reply = "250 Ok",
+		.written = on_written,
+		.ctx = &w,
+	};
+
+	(void)state;
+	bench_init(&b);
+	bench_open(&b);
+	assert_int_equal(bench_commit(&b, m), 0);
+	o.ref = m->ref;
+	spool_settle(b.spool, &o);
+	assert_int_equal(w.calls, 0);
+	while (w.calls == 0)
+		bench_turn(&b);
+	assert_int_equal(w.lines, 1);
+	bench_close(&b);
+	assert_int_equal(w.calls, 1);
+	message_free(m);
+	bench_fini(&b);
+}
+
 static void test_commit_during_scan(void **state)
 {
 	struct answer answers[100] = { 0 };
@@ -574,6 +624,7 @@ int main(void)
 		cmocka_unit_test(test_recipient_states_survive),
 		cmocka_unit_test(test_many_recipients),
 		cmocka_unit_test(test_hold_survives),
+		cmocka_unit_test(test_written_is_told),
 		cmocka_unit_test(test_commit_during_scan),
 		cmocka_unit_test(test_group_commit),
 		cmocka_unit_test(test_large),
