@@ -141,7 +141,7 @@ $(unit_floors): unit-%:
 jobs := $(shell nproc)
 again = $(MAKE) --no-print-directory SAN=$(SAN) CC=$(CC)
 
-.PHONY: check check-all e2e demo load lint format fresh
+.PHONY: check check-all e2e demo load outage lint format fresh
 check:
 	@scripts/setup.sh check
 	@$(again) WERROR=1 -j$(jobs) programs tools build-unit
@@ -179,6 +179,13 @@ load:
 	@scripts/setup.sh demo
 	@$(again) -j$(jobs) programs tools
 	@BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) tests/bench/run_load.py
+
+# The emulator refuses connections for a minute, then is back.
+outage:
+	@scripts/setup.sh demo
+	@$(again) -j$(jobs) programs tools
+	@BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) tests/bench/run_load.py \
+		--outage 60 --messages 2000
 
 # The whole set-up on fresh Debian 12 roots; needs root and debootstrap.
 fresh:
@@ -260,6 +267,8 @@ help:
 	@echo "make demo         show the main job, end to end"
 	@echo "make check        every test (SAN=address,undefined: sanitized)"
 	@echo "make load         20,000 messages, and the same under kill -9"
+	@echo "make outage       a minute without the upstream"
+	@echo "make fresh        make demo and make check on fresh Debian roots"
 	@echo "make lint format  checks and layout of the source"
 	@echo "make install uninstall (PREFIX, DESTDIR)"
 

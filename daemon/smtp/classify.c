@@ -510,7 +510,9 @@ void classify_loss(
 		out->advice = NULL;
 	}
 	set_dsn(out, losses[loss].dsn);
-	snprintf(out->text, sizeof(out->text), "%s at %s%s%s",
-	    losses[loss].words, phase_name(phase),
+	/* "cannot connect at connect" would say it twice. */
+	snprintf(out->text, sizeof(out->text), "%s%s%s%s%s", losses[loss].words,
+	    phase == PHASE_CONNECT ? "" : " at ",
+	    phase == PHASE_CONNECT ? "" : phase_name(phase),
 	    detail && *detail ? ": " : "", detail ? detail : "");
 }

@@ -139,6 +139,44 @@ def killed_run(args, directory, certs):
         sesd.close()
 
 
+def outage_run(args, directory, certs):
+    """The upstream refuses connections for args.outage seconds while mail
+    comes in: all of it arrives afterwards, none is bounced or put off."""
+    sesd = Sesd(directory / "sesd", certs)
+    relay = Relay(directory / "relay", sesd, args.mode, verbose=False)
+    acked = directory / "outage.acked"
+    try:
+        sesd.control("refuse on")
+        end = time.monotonic() + args.outage
+        done = subprocess.run(generator(relay, args, acked, False),
+                              capture_output=True, text=True)
+        result = json.loads(done.stdout.splitlines()[-1])
+        wait_until(lambda: time.monotonic() > end, "the outage to end",
+                   args.outage + 10)
+        print("\nafter an outage of "
+              f"{args.outage} s, `sesrelayctl status` says:\n" +
+              relay.ctl("status"))
+        sesd.control("refuse off")
+        began = time.monotonic()
+        wait_until(lambda: drained(relay), "the queue to drain", 300)
+        took = time.monotonic() - began
+        log = relay.log()
+        code = relay.stop()
+        sesd.control("quit")
+        sesd.process.wait()
+        verdict, good = judge(acked, sesd.journal, 0)
+        bounced = log.count("status=bounced")
+        print(f"  acknowledged {result['acked']}, arrived "
+              f"{verdict['arrived']}, lost {verdict['lost']}, extra copies "
+              f"{verdict['extra_copies']}, bounced {bounced}, put off "
+              f"{log.count('status=deferred')}; all there {took:.1f} s after "
+              "the outage")
+        return good and code == 0 and bounced == 0
+    finally:
+        relay.close()
+        sesd.close()
+
+
 def bare_log(directory, args):
     done = subprocess.run(
         [str(BUILD / "logbench"), "--directory", str(directory), "--writers",
@@ -157,9 +195,15 @@ def main():
     parser.add_argument("--sessions", type=int, default=100)
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--mode", default="starttls")
+    parser.add_argument("--outage", type=int, default=0, metavar="SECONDS",
+                        help="only this: the upstream is away for so long")
     args = parser.parse_args()
     with Workdir("load") as directory:
         certs = make_certificates(directory / "certs")
+        if args.outage > 0:
+            good = outage_run(args, directory / "outage", certs)
+            print("\noutage: " + ("good" if good else "FAILED"))
+            return 0 if good else 1
         bare_log(directory, args)
         good = plain_run(args, directory / "plain", certs)
         good = killed_run(args, directory / "killed", certs) and good
