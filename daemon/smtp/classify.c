@@ -492,6 +492,8 @@ void classify_unexpected(
 void classify_loss(
     enum phase phase, enum loss loss, const char *detail, struct verdict *out)
 {
+	char where[80];
+
 	ASSERT((unsigned)loss < ARRAY_LEN(losses));
 	*out = (struct verdict){
 		.class = VERDICT_RETRY_FREE,
@@ -511,8 +513,11 @@ void classify_loss(
 	}
 	set_dsn(out, losses[loss].dsn);
 	/* "cannot connect at connect" would say it twice. */
-	snprintf(out->text, sizeof(out->text), "%s%s%s%s%s", losses[loss].words,
-	    phase == PHASE_CONNECT ? "" : " at ",
-	    phase == PHASE_CONNECT ? "" : phase_name(phase),
+	if (phase == PHASE_CONNECT && loss == LOSS_CONNECT)
+		snprintf(where, sizeof(where), "%s", losses[loss].words);
+	else
+		snprintf(where, sizeof(where), "%s at %s", losses[loss].words,
+		    phase_name(phase));
+	snprintf(out->text, sizeof(out->text), "%s%s%s", where,
 	    detail && *detail ? ": " : "", detail ? detail : "");
 }
