@@ -154,9 +154,9 @@ FAULTS = [
     ("on TLS abort-tls", "wrapper", "at TLS handshake"),
     ('on TLS raw "220 email-smtp.amazonaws.com ESMTP\\r\\n" stall', "wrapper",
      "the peer does not speak TLS here"),
-    ('on TLS raw "220 email-smtp.amazonaws.com ESMTP\\r\\n" close', "wrapper",
+    ('on TLS raw "220 email-smtp.amazonaws.com ESMTP\\r\\n" halfclose', "wrapper",
      "the peer does not speak TLS here"),
-    ('on TLS raw "\\x15\\x03\\x01\\x00\\x02\\x02\\x28" close', "starttls",
+    ('on TLS raw "\\x15\\x03\\x01\\x00\\x02\\x02\\x28" halfclose', "starttls",
      "handshake failure"),
 ]
 
