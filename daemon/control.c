@@ -8,10 +8,8 @@
  */
 #include "control.h"
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/stat.h"
 #include "control_private.h"
 #include "net/listener.h"
 

@@ -60,7 +60,6 @@ int daemon_reload(struct daemon *d, char **message)
 	struct err err;
 
 	*message = NULL;
-	d->last_reload_us = clock_wall_us();
 	config = config_load(d->config_file, message);
 	if (config == NULL)
 		return refuse(d, *message);

@@ -20,7 +20,6 @@ struct daemon {
 	bool stopping;
 	int64_t stop_began_us; /* monotonic */
 	struct loop_timer stop_timer;
-	int64_t last_reload_us; /* wall; 0: never */
 	bool last_reload_ok;
 };
 

@@ -6,11 +6,9 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/stat.h"
 #include "relay/session.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 struct inbound *inbound_new(

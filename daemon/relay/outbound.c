@@ -12,7 +12,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/stat.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -11,7 +11,6 @@
 #include "relay/pool.h"
 
 #include "base/clock.h"
-#include "base/id.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/stat.h"

@@ -15,7 +15,6 @@
 #include "base/stat.h"
 #include "relay/attempt.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -218,7 +217,6 @@ static void on_scan_done(void *ctx)
 {
 	struct relay *r = ctx;
 
-	r->scan_done = true;
 	log_msg(LOG_LEVEL_INFO, LOG_QMGR, LOG_NO_ID,
 	    "spool read: %zu messages in the queue", queue_total(r->queue));
 }

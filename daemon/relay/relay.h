@@ -58,8 +58,6 @@ struct relay {
 	struct pool *pool;
 	struct gate gate;
 	struct relay_options options;
-	const char *endpoint; /* for the log */
-	bool scan_done;
 	bool stopping;
 	unsigned n_loading;
 	size_t kept_bytes; /* content kept in memory for queued messages */
