@@ -27,6 +27,7 @@ enum relay_next {
 	RELAY_NEXT_DONE, /* nothing pending is left: forget it */
 	RELAY_NEXT_READY, /* other recipients are still to be tried */
 	RELAY_NEXT_WAIT, /* until due_us */
+	RELAY_NEXT_HOLD, /* until the operator has looked */
 };
 void relay_bury(struct relay *r, struct stub *stub, const uint16_t *positions,
     unsigned n, const char *dsn, const char *reason, enum relay_next next,

@@ -70,8 +70,9 @@ static void on_buried(void *ctx, int rc, const struct err *err)
 		/* The letter is not there, so they are still to be decided. */
 		for (unsigned i = 0; i < b->n; i++)
 			b->stub->rcpt_states[b->positions[i]] = RCPT_PENDING;
-		/* Damaged content stays damaged: for the operator to look at. */
-		if (err->code == EBADMSG)
+		/* Damaged content stays damaged: for the operator to look at.
+		 * So is what was to be held: it may not go out again. */
+		if (err->code == EBADMSG || b->next == RELAY_NEXT_HOLD)
 			queue_hold(b->relay->queue, b->stub);
 		else
 			queue_wait(b->relay->queue, b->stub,

@@ -47,6 +47,10 @@ void relay_move(
 		unkeep(r, stub);
 		queue_wait(r->queue, stub, due_us);
 		break;
+	case RELAY_NEXT_HOLD:
+		unkeep(r, stub);
+		queue_hold(r->queue, stub);
+		break;
 	}
 }
 

@@ -201,7 +201,7 @@ static void untake(struct settlement *res)
 {
 	struct attempt *a = res->a;
 
-	if (message_in_memory(a->m) && !a->m->large) {
+	if (message_in_memory(a->m)) {
 		a->stub->loaded = a->m;
 		res->relay->kept_bytes += a->m->body.len;
 		a->m = NULL;
@@ -251,8 +251,10 @@ static enum settle_plan make_plan(struct settlement *res, enum relay_next *next)
 		res->due_us = r->gate.until_us;
 		return PLAN_UNTAKE;
 	}
-	if (weight == W_UNCERTAIN && r->options.hold_uncertain)
-		return PLAN_HOLD;
+	if (weight == W_UNCERTAIN && r->options.hold_uncertain) {
+		*next = RELAY_NEXT_HOLD;
+		return PLAN_MOVE;
+	}
 	if (weight == W_FREE && res->stays->charge == false &&
 	    stub->free_retries < RELAY_MAX_FREE_RETRIES) {
 		stub->free_retries++;
@@ -283,6 +285,8 @@ static void carry_out(
 
 	stub_keep_rcpts(stub, res->a->m);
 	remember_reply(stub, res->stays);
+	if (next == RELAY_NEXT_HOLD)
+		record_hold(res);
 	if (res->n_failed > 0) {
 		/* Whatever was planned for the others comes after the letter;
 		 * what would have kept its place goes on at once. */
@@ -291,9 +295,6 @@ static void carry_out(
 		    res->due_us);
 	} else if (plan == PLAN_UNTAKE) {
 		untake(res);
-	} else if (plan == PLAN_HOLD) {
-		record_hold(res);
-		queue_hold(r->queue, stub);
 	} else {
 		relay_move(r, stub, next, res->due_us);
 	}

@@ -26,7 +26,7 @@ struct settlement {
 };
 
 /* What is done with a message of which something is left. */
-enum settle_plan { PLAN_MOVE, PLAN_UNTAKE, PLAN_HOLD };
+enum settle_plan { PLAN_MOVE, PLAN_UNTAKE };
 
 enum settle_weight { W_NONE, W_FREE, W_RETRY, W_UNCERTAIN, W_ACCOUNT };
 

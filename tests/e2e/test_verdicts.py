@@ -571,6 +571,28 @@ def test_uncertain_can_be_held(sesd, relay):
     assert (m["id"], m["state"]) == (qid, "held")
     assert contents(s) == [content, other, last]
 
+def test_uncertain_hold_with_a_refused_recipient(sesd, relay):
+    """The one refused for good gets its dead letter, the other is held: what
+    is done for the first may not send the second again."""
+    s = sesd(rules=['on RCPT when rcpt = bad@example.net '
+                    'reply "501 Invalid RCPT TO address provided"',
+                    "on DOT times 1 accept close"])
+    r = relay(s, config={"delivery.uncertain": '"hold"'})
+    qid = r.send(rcpts=["bad@example.net", "good@example.net"])
+    wait_until(lambda: r.dead_letters(), "the dead letter")
+    wait_until(lambda: r.status()["queue"]["held"] == 1, "the message held")
+    [m] = r.ctl_json("queue")
+    assert (m["id"], m["state"]) == (qid, "held")
+    assert {x["address"]: x["state"] for x in m["recipients"]} == {
+        "bad@example.net": "failed", "good@example.net": "pending"}
+    # A restart still holds it.
+    assert r.stop() == 0
+    r.start()
+    r.wait_log("spool read: 1 messages")
+    assert r.status()["queue"]["held"] == 1
+    assert len(s.messages()) == 1
+
+
 
 def test_refusal_of_the_dot_frees_the_connection(sesd, relay):
     """RSET: without it sesd would say 503 to the next message, as SES."""
