@@ -5,6 +5,7 @@
  */
 #include "relay/attempt.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -66,4 +67,16 @@ const struct verdict *attempt_verdict(
 	const struct verdict *own = &a->mail.rcpt_verdicts[i];
 
 	return own->class != VERDICT_NONE ? own : message;
+}
+
+struct spool_outcome relay_outcome(
+    const struct stub *stub, enum spool_event event)
+{
+	return (struct spool_outcome){
+		.id = stub->id,
+		.ref = stub->ref,
+		.size = stub->size,
+		.event = event,
+		.time_us = clock_wall_us(),
+	};
 }

@@ -17,6 +17,10 @@ void attempt_free(struct attempt *a); /* and the message; NULL is legal */
 const struct verdict *attempt_verdict(
     const struct attempt *a, unsigned i, const struct verdict *message);
 
+/* The outcome line of a stub's message, now; the rest is to be filled in. */
+struct spool_outcome relay_outcome(
+    const struct stub *stub, enum spool_event event);
+
 /* --- parts of relay.c that settle.c and bury.c use --- */
 
 /*

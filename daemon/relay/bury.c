@@ -40,20 +40,13 @@ static void burial_free(struct burial *b)
 
 static void record(const struct burial *b)
 {
-	struct stub *stub = b->stub;
-	struct spool_outcome outcome = {
-		.id = stub->id,
-		.ref = stub->ref,
-		.size = stub->size,
-		.event = SPOOL_FAILED,
-		.time_us = clock_wall_us(),
-		.rcpts = b->positions,
-		.n_rcpts = b->n,
-		.last = b->next == RELAY_NEXT_DONE,
-		.dsn = b->dsn,
-		.reply = b->reason,
-	};
+	struct spool_outcome outcome = relay_outcome(b->stub, SPOOL_FAILED);
 
+	outcome.rcpts = b->positions;
+	outcome.n_rcpts = b->n;
+	outcome.last = b->next == RELAY_NEXT_DONE;
+	outcome.dsn = b->dsn;
+	outcome.reply = b->reason;
 	spool_settle(b->relay->spool, &outcome);
 	stat_add(STAT_RCPT_FAILED, b->n);
 }

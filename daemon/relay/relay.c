@@ -78,15 +78,10 @@ static void attempt_ready(struct relay *r, struct stub *stub, struct message *m)
 	if (a == NULL) {
 		/* Every recipient has its outcome, only the end of the message
 		 * was not recorded: a crash between two lines. */
-		struct spool_outcome outcome = {
-			.id = stub->id,
-			.ref = stub->ref,
-			.size = stub->size,
-			.event = SPOOL_DELETE,
-			.time_us = clock_wall_us(),
-			.last = true,
-		};
+		struct spool_outcome outcome =
+		    relay_outcome(stub, SPOOL_DELETE);
 
+		outcome.last = true;
 		spool_settle(r->spool, &outcome);
 		relay_move(r, stub, RELAY_NEXT_DONE, 0);
 		return;

@@ -143,22 +143,14 @@ static void remember_reply(struct stub *stub, const struct verdict *v)
 static void record_sent(struct settlement *res)
 {
 	struct attempt *a = res->a;
-	struct spool_outcome outcome = {
-		.id = a->stub->id,
-		.ref = a->stub->ref,
-		.size = a->stub->size,
-		.event = SPOOL_SENT,
-		.time_us = res->wall_us,
-		.rcpts = res->sent,
-		.n_rcpts = res->n_sent,
-		.last = message_n_pending(a->m) == 0 && res->n_failed == 0,
-	};
+	struct spool_outcome outcome = relay_outcome(a->stub, SPOOL_SENT);
 
 	if (res->n_sent == 0)
 		return;
 	/* In the common case, all of them at once, the line names none. */
-	if (res->n_sent == a->m->n_rcpts)
-		outcome.n_rcpts = 0;
+	outcome.rcpts = res->sent;
+	outcome.n_rcpts = res->n_sent == a->m->n_rcpts ? 0 : res->n_sent;
+	outcome.last = message_n_pending(a->m) == 0 && res->n_failed == 0;
 	outcome.dsn = res->sent_verdict->dsn;
 	outcome.reply = res->sent_verdict->text;
 	outcome.message_id = a->m->message_id;
@@ -182,17 +174,10 @@ static bool more_behind(const struct attempt *a)
 
 static void record_hold(struct settlement *res)
 {
-	const struct stub *stub = res->a->stub;
-	struct spool_outcome outcome = {
-		.id = stub->id,
-		.ref = stub->ref,
-		.size = stub->size,
-		.event = SPOOL_HOLD,
-		.time_us = res->wall_us,
-		.dsn = res->stays->dsn,
-		.reply = res->stays->text,
-	};
+	struct spool_outcome outcome = relay_outcome(res->a->stub, SPOOL_HOLD);
 
+	outcome.dsn = res->stays->dsn;
+	outcome.reply = res->stays->text;
 	spool_settle(res->relay->spool, &outcome);
 }
 
