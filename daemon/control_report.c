@@ -67,8 +67,7 @@ static const char *upstream_state(const struct relay *r)
 
 static json_t *queue_report(struct relay *r)
 {
-	int64_t oldest = queue_oldest(r->queue);
-	int64_t age = oldest != 0 ? clock_wall_us() - oldest : 0;
+	int64_t oldest = queue_oldest(r->queue), now = clock_mono_us();
 	json_t *q = json_object();
 
 	for (int i = STUB_READY; i < STUB_N_STATES; i++)
@@ -78,7 +77,7 @@ static json_t *queue_report(struct relay *r)
 	json_object_set_new(
 	    q, "bytes", json_integer((json_int_t)queue_bytes(r->queue)));
 	json_object_set_new(q, "oldest_age_seconds",
-	    json_integer(age > 0 ? age / US_PER_S : 0));
+	    json_integer(oldest < now ? (now - oldest) / US_PER_S : 0));
 	return q;
 }
 
@@ -202,7 +201,7 @@ static json_t *message_report(const struct stub *stub, const struct message *m)
 	json_object_set_new(o, "state",
 	    json_string(stub_state_name((enum stub_state)stub->state)));
 	json_object_set_new(o, "size", json_integer((json_int_t)m->size));
-	json_object_set_new(o, "arrival", json_time(stub->arrival_us));
+	json_object_set_new(o, "arrival", json_time(m->arrival_us));
 	json_object_set_new(o, "sender", json_text(m->sender));
 	for (unsigned i = 0; i < m->n_rcpts; i++) {
 		enum rcpt_state state = stub->rcpt_states != NULL

@@ -114,13 +114,13 @@ bool message_in_memory(const struct message *m)
 	return !m->large && m->body.len == m->size;
 }
 
-struct stub *stub_new(const struct message *m)
+struct stub *stub_new(const struct message *m, int64_t arrival_us)
 {
 	struct stub *s = xcalloc(1, sizeof(*s));
 
 	ASSERT(m->n_rcpts > 0 && m->n_rcpts <= UINT16_MAX);
 	s->id = m->id;
-	s->arrival_us = m->arrival_us;
+	s->arrival_us = arrival_us;
 	s->ref = m->ref;
 	s->size = m->size > UINT32_MAX ? UINT32_MAX : (uint32_t)m->size;
 	s->n_rcpts = (uint16_t)m->n_rcpts;

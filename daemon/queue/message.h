@@ -87,7 +87,7 @@ enum stub_state {
 /* What is kept of a message that waits; the queue owns it. */
 struct stub {
 	uint64_t id;
-	int64_t arrival_us; /* wall clock */
+	int64_t arrival_us; /* monotonic clock of this process; may be < 0 */
 	union {
 		TAILQ_ENTRY(stub) link; /* READY, INFLIGHT, HELD */
 		struct heap_item due; /* WAITING, key: monotonic us */
@@ -100,6 +100,8 @@ struct stub {
 	uint8_t free_retries; /* in a row that cost the message nothing */
 	bool singly; /* one recipient a transaction from now on */
 	bool suspect; /* SES named the account, but it may be this message */
+	/* The operator's wish for one that is INFLIGHT: see relay/operate.h. */
+	uint8_t wish;
 	uint16_t cursor; /* the next attempt begins at this recipient */
 	/* n_rcpts letters of enum rcpt_state; NULL: all pending. */
 	char *rcpt_states;
@@ -108,8 +110,12 @@ struct stub {
 	UT_hash_handle hh;
 };
 
-/* From an accepted or a found message; `loaded` stays NULL. */
-struct stub *stub_new(const struct message *m);
+/*
+ * From an accepted or a found message that has waited since arrival_us
+ * (monotonic: ages do not follow the jumps of the wall clock); `loaded` stays
+ * NULL.
+ */
+struct stub *stub_new(const struct message *m, int64_t arrival_us);
 void stub_free(struct stub *s); /* frees `loaded` too */
 /* Copy the stub's recipient states into a message, and the other way. */
 void stub_apply_rcpts(const struct stub *s, struct message *m);

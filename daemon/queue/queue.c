@@ -201,10 +201,10 @@ uint64_t queue_bytes(const struct queue *q)
 int64_t queue_oldest(const struct queue *q)
 {
 	const struct stub *s;
-	int64_t oldest = 0;
+	int64_t oldest = INT64_MAX;
 
 	for (s = q->by_id; s != NULL; s = s->hh.next)
-		if (oldest == 0 || s->arrival_us < oldest)
+		if (s->arrival_us < oldest)
 			oldest = s->arrival_us;
 	return oldest;
 }

@@ -49,7 +49,7 @@ int64_t queue_next_due(const struct queue *q);
 size_t queue_count(const struct queue *q, enum stub_state state);
 size_t queue_total(const struct queue *q);
 uint64_t queue_bytes(const struct queue *q);
-/* Earliest arrival_us (wall) among the stubs, 0 when empty: O(n). */
+/* Earliest arrival_us among the stubs; INT64_MAX when empty. */
 int64_t queue_oldest(const struct queue *q);
 /*
  * Every stub of one state in the order of that list (WAITING: no order), or of

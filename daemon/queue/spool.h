@@ -44,6 +44,11 @@ struct spool_options {
 /* A message that the start scan found alive. */
 struct spool_found {
 	struct message *message; /* envelope only; the callback's from now on */
+	/*
+	 * How long it has waited, never negative: as far as that can be known
+	 * of a wall clock that may have jumped.
+	 */
+	int64_t age_us;
 	bool held;
 };
 

@@ -9,6 +9,7 @@
  */
 #include "queue/spool_private.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -30,6 +31,7 @@ static void scan_entry(struct spool *s, struct scan_entry *entry)
 {
 	struct message *m = entry->message;
 	struct spool_found found = { .message = m, .held = entry->held };
+	int64_t now_us = clock_wall_us();
 
 	if (m == NULL) {
 		segment_add_dead(table_find(&s->arrivals, entry->old.segment),
@@ -43,6 +45,8 @@ static void scan_entry(struct spool *s, struct scan_entry *entry)
 		return;
 	}
 	entry->message = NULL;
+	if (m->arrival_us < now_us)
+		found.age_us = now_us - m->arrival_us;
 	states_keep(&s->states, m, entry->held);
 	spool_account_live(s, m);
 	s->events->on_found(s->ctx, &found);

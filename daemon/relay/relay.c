@@ -56,7 +56,7 @@ void relay_move(
 
 void relay_accepted(struct relay *r, struct message *m)
 {
-	struct stub *stub = stub_new(m);
+	struct stub *stub = stub_new(m, clock_mono_us());
 
 	if (!m->large && r->kept_bytes + m->body.len <= RELAY_MEMORY_MAX) {
 		r->kept_bytes += m->body.len;
@@ -201,7 +201,7 @@ static void on_found(void *ctx, const struct spool_found *found)
 {
 	struct relay *r = ctx;
 	struct message *m = found->message;
-	struct stub *stub = stub_new(m);
+	struct stub *stub = stub_new(m, clock_mono_us() - found->age_us);
 
 	stub_keep_rcpts(stub, m);
 	message_free(m);

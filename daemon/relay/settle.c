@@ -194,15 +194,11 @@ static void untake(struct settlement *res)
 	queue_untake(res->relay->queue, a->stub);
 }
 
-/* By the schedule: of its age, which is the wall clock's, on our clock. */
 static int64_t next_attempt(const struct settlement *res)
 {
 	const struct stub *stub = res->a->stub;
-	int64_t age = res->wall_us > stub->arrival_us
-	    ? res->wall_us - stub->arrival_us
-	    : 0;
 
-	return backoff_next(&res->relay->options.backoff, res->now_us - age,
+	return backoff_next(&res->relay->options.backoff, stub->arrival_us,
 	    res->now_us, stub->id);
 }
 
@@ -295,7 +291,6 @@ void relay_settle(struct relay *r, struct attempt *a,
 		.via = relayed_via,
 		.conn = conn,
 		.now_us = clock_mono_us(),
-		.wall_us = clock_wall_us(),
 		.sent = xcalloc(a->mail.n_rcpts, sizeof(uint16_t)),
 		.failed = xcalloc(a->mail.n_rcpts, sizeof(uint16_t)),
 	};
@@ -303,7 +298,7 @@ void relay_settle(struct relay *r, struct attempt *a,
 	enum settle_plan plan;
 
 	res.expired = backoff_expired(
-	    &r->options.backoff, a->stub->arrival_us, res.wall_us);
+	    &r->options.backoff, a->stub->arrival_us, res.now_us);
 	for (unsigned i = 0; i < a->mail.n_rcpts; i++)
 		sort_recipient(&res, i);
 	if (res.stays == NULL || settle_weigh(res.stays) != W_ACCOUNT)

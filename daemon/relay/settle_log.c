@@ -25,7 +25,7 @@ static void format_delays(
     const struct settlement *res, char *delay, char *delays, size_t size)
 {
 	const struct attempt *a = res->a;
-	int64_t total = res->wall_us - a->stub->arrival_us;
+	int64_t total = res->now_us - a->stub->arrival_us;
 	int64_t sending = res->now_us - a->sending_us;
 	int64_t setup = a->setup_us;
 	size_t n;

@@ -13,7 +13,7 @@ struct settlement {
 	const struct verdict *verdict;
 	const char *via;
 	unsigned conn;
-	int64_t now_us, wall_us; /* monotonic, wall */
+	int64_t now_us; /* monotonic */
 	uint16_t *sent, *failed; /* positions */
 	unsigned n_sent, n_failed;
 	const struct verdict *sent_verdict, *failed_verdict;
