@@ -141,7 +141,7 @@ $(unit_floors): unit-%:
 jobs := $(shell nproc)
 again = $(MAKE) --no-print-directory SAN=$(SAN) CC=$(CC)
 
-.PHONY: check check-all e2e demo load outage lint format fresh
+.PHONY: check check-all e2e demo load outage crash lint format fresh
 check:
 	@scripts/setup.sh check
 	@$(again) WERROR=1 -j$(jobs) programs tools build-unit
@@ -154,6 +154,7 @@ check-all:
 	@$(again) lint
 	@$(again) unit
 	@$(again) e2e
+	@$(again) crash-sample
 	@$(MAKE) --no-print-directory SAN=address,undefined -j$(jobs) \
 		build-unit
 	@$(MAKE) --no-print-directory SAN=address,undefined unit
@@ -186,6 +187,17 @@ outage:
 	@$(again) -j$(jobs) programs tools
 	@BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) tests/bench/run_load.py \
 		--outage 60 --messages 2000
+
+# Crashes, power cuts, failing calls and disks, clocks, a million messages.
+# `make crash ONLY="kill clock"` runs some; under 20 minutes in all.
+crash_run = BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) tests/crash/run.py
+.PHONY: crash-sample
+crash:
+	@scripts/setup.sh check
+	@$(again) -j$(jobs) programs tools
+	@$(crash_run) $(ONLY)
+crash-sample:
+	@$(crash_run) --sample $(ONLY)
 
 # The whole set-up on fresh Debian 12 roots; needs root and debootstrap.
 fresh:
@@ -268,6 +280,7 @@ help:
 	@echo "make check        every test (SAN=address,undefined: sanitized)"
 	@echo "make load         20,000 messages, and the same under kill -9"
 	@echo "make outage       a minute without the upstream"
+	@echo "make crash        kill -9, power cuts, failing disks, the clock, ..."
 	@echo "make fresh        make demo and make check on fresh Debian roots"
 	@echo "make lint format  checks and layout of the source"
 	@echo "make install uninstall (PREFIX, DESTDIR)"
