@@ -9,7 +9,7 @@
 set -eu
 
 build="gcc make pkg-config libc6-dev libevent-dev libssl-dev libconfig-dev
-libjansson-dev uthash-dev libxxhash-dev"
+libjansson-dev libxxhash-dev"
 demo="$build openssl python3 libpython3.11-testsuite curl msmtp swaks"
 check="$demo libcmocka-dev python3-pytest clang libclang-rt-14-dev clang-tidy
 clang-format cppcheck shellcheck mandoc s-nail mutt bsd-mailx postfix

@@ -85,24 +85,41 @@ static bool port_take(struct work_port *port, struct work_list *jobs)
 	return !STAILQ_EMPTY(jobs);
 }
 
-/* One list a call: a done() that submits again cannot keep the loop here. */
+/* What is left of a list goes before what has completed since. */
+static void port_put_back(struct work_port *port, struct work_list *jobs)
+{
+	if (STAILQ_EMPTY(jobs))
+		return;
+	pthread_mutex_lock(&port->lock);
+	STAILQ_CONCAT(jobs, &port->completed);
+	STAILQ_CONCAT(&port->completed, jobs);
+	pthread_mutex_unlock(&port->lock);
+	ASSERT(eventfd_write(port->event_fd, 1) == 0);
+}
+
+/*
+ * A part of one list a call: neither a done() that submits again nor a batch
+ * that has gathered behind a slow disk can keep the loop here.
+ */
 void work_port_dispatch(struct work_port *port)
 {
 	struct work_list jobs;
-	eventfd_t n;
+	eventfd_t value;
 
 	/* EAGAIN, when there is nothing to clear, is as good. */
-	if (eventfd_read(port->event_fd, &n) < 0)
+	if (eventfd_read(port->event_fd, &value) < 0)
 		ASSERT(errno == EAGAIN);
 	if (!port_take(port, &jobs))
 		return;
-	while (!STAILQ_EMPTY(&jobs)) {
+	for (unsigned n = 0; n < WORK_DISPATCH_MAX && !STAILQ_EMPTY(&jobs);
+	     n++) {
 		struct work_job *job = STAILQ_FIRST(&jobs);
 
 		/* First off the list: done() may free or resubmit it. */
 		STAILQ_REMOVE_HEAD(&jobs, link);
 		job->done(job);
 	}
+	port_put_back(port, &jobs);
 }
 
 void work_port_free(struct work_port *port)
@@ -110,7 +127,8 @@ void work_port_free(struct work_port *port)
 	if (!port)
 		return;
 	ASSERT(port->n_workers == 0);
-	work_port_dispatch(port);
+	while (!STAILQ_EMPTY(&port->completed))
+		work_port_dispatch(port);
 	close(port->event_fd);
 	pthread_mutex_destroy(&port->lock);
 	free(port);

@@ -32,6 +32,8 @@ struct worker;
 
 struct work_port *work_port_new(void);
 int work_port_fd(const struct work_port *port); /* readable: dispatch */
+/* Runs at most WORK_DISPATCH_MAX; with more, the fd stays readable. */
+#define WORK_DISPATCH_MAX 1024
 void work_port_dispatch(struct work_port *port);
 /* Every worker on it must be gone; completions still waiting are run. */
 void work_port_free(struct work_port *port);

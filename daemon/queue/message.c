@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "base/stat.h"
+#include "queue/reply.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -134,7 +135,7 @@ void stub_free(struct stub *s)
 	if (s == NULL)
 		return;
 	free(s->rcpt_states);
-	free(s->last_reply);
+	reply_drop(s->last_reply);
 	message_free(s->loaded);
 	free(s);
 }

@@ -3,8 +3,8 @@
  *
  * struct message   whole: envelope, and the content or where it lies.  Exists
  *                  while a session receives it and while it is in flight.
- * struct stub      64 bytes and a hash handle: all that is kept of a message
- *                  that waits.  The rest is on disk, at `ref`.
+ * struct stub      80 bytes: all that is kept of a message that waits, beside
+ *                  16 in each index.  The rest is on disk, at `ref`.
  *
  * Content (`body`) is kept as it will be sent: every line ends in CRLF, no dot
  * is stuffed, the final CRLF is there.
@@ -16,7 +16,6 @@
 #include "base/id.h"
 
 #include <sys/queue.h>
-#include <uthash.h>
 
 /* Content longer than this streams to a file of its own in large/. */
 #define MESSAGE_BODY_MAX (1024u * 1024u)
@@ -87,7 +86,8 @@ enum stub_state {
 /* What is kept of a message that waits; the queue owns it. */
 struct stub {
 	uint64_t id;
-	int64_t arrival_us; /* monotonic clock of this process; may be < 0 */
+	/* Monotonic clock of this process, may be < 0; constant. */
+	int64_t arrival_us;
 	union {
 		TAILQ_ENTRY(stub) link; /* READY, INFLIGHT, HELD */
 		struct heap_item due; /* WAITING, key: monotonic us */
@@ -105,9 +105,9 @@ struct stub {
 	uint16_t cursor; /* the next attempt begins at this recipient */
 	/* n_rcpts letters of enum rcpt_state; NULL: all pending. */
 	char *rcpt_states;
-	char *last_reply; /* of the last attempt, NULL before it */
+	/* Of the last attempt, NULL before it; queue_set_reply() writes it. */
+	const char *last_reply;
 	struct message *loaded; /* whole message still in memory, or NULL */
-	UT_hash_handle hh;
 };
 
 /*

@@ -1,5 +1,6 @@
 /*
- * The queue: lanes, the heap of due times, the index by id, and counts.
+ * The queue: lanes, the heap of due times, the index by id, the seconds of
+ * arrival, and counts.
  *
  * It owns every stub.  A stub's state and its place change together, in
  * place_remove() and place_add() alone; every public function that moves a
@@ -9,7 +10,10 @@
  */
 #include "queue/queue.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
+#include "queue/idmap.h"
+#include "queue/reply.h"
 
 #include <stdlib.h>
 
@@ -20,10 +24,14 @@ struct queue {
 	struct heap waiting;
 	size_t counts[STUB_N_STATES];
 	uint64_t bytes;
-	struct stub *by_id;
+	struct idmap by_id; /* stub */
+	struct idmap arrivals; /* by second: how many */
+	struct reply_pool replies;
 };
 
 #define FROM(state) (1u << (state))
+/* Seconds of a monotonic clock may be negative, keys may not. */
+#define SECOND_BIAS (UINT64_C(1) << 62)
 
 struct queue *queue_new(void)
 {
@@ -35,16 +43,22 @@ struct queue *queue_new(void)
 	return q;
 }
 
+static struct stub *stub_of(uint64_t value)
+{
+	return (struct stub *)(uintptr_t)value;
+}
+
 void queue_free(struct queue *q)
 {
-	struct stub *s, *next;
+	struct idmap_slot slot = { 0 };
 
 	if (q == NULL)
 		return;
-	HASH_ITER (hh, q->by_id, s, next) {
-		HASH_DEL(q->by_id, s);
-		stub_free(s);
-	}
+	while (idmap_next(&q->by_id, slot.id, &slot))
+		stub_free(stub_of(slot.value));
+	idmap_fini(&q->by_id);
+	idmap_fini(&q->arrivals);
+	reply_pool_fini(&q->replies);
 	heap_fini(&q->waiting);
 	free(q);
 }
@@ -76,10 +90,34 @@ static void move(
 	place_add(q, s, to);
 }
 
+static uint64_t second_of(const struct stub *s)
+{
+	int64_t second = s->arrival_us / US_PER_S;
+
+	/* Down, also below 0. */
+	if (second * US_PER_S > s->arrival_us)
+		second--;
+	return (uint64_t)second + SECOND_BIAS;
+}
+
+static void count_arrival(struct queue *q, const struct stub *s, int change)
+{
+	uint64_t second = second_of(s), n = 0;
+
+	(void)idmap_get(&q->arrivals, second, &n);
+	ASSERT(change > 0 || n > 0);
+	n += (uint64_t)change;
+	if (n > 0)
+		idmap_put(&q->arrivals, second, n);
+	else
+		(void)idmap_remove(&q->arrivals, second, NULL);
+}
+
 static void add(struct queue *q, struct stub *s, enum stub_state state)
 {
 	ASSERT(s->state == STUB_NEW && queue_find(q, s->id) == NULL);
-	HASH_ADD(hh, q->by_id, id, sizeof(s->id), s);
+	idmap_put(&q->by_id, s->id, (uint64_t)(uintptr_t)s);
+	count_arrival(q, s, 1);
 	q->bytes += s->size;
 	place_add(q, s, state);
 }
@@ -101,12 +139,17 @@ static struct stub *waiting_head(const struct queue *q)
 	return it != NULL ? CONTAINER_OF(it, struct stub, due) : NULL;
 }
 
+/* A long pause may make them all due at once: the rest has time. */
 static void wake_due(struct queue *q, int64_t now_us)
 {
 	struct stub *s;
 
-	while ((s = waiting_head(q)) != NULL && s->due.key <= now_us)
+	for (unsigned n = 0; n < QUEUE_WAKE_MAX; n++) {
+		s = waiting_head(q);
+		if (s == NULL || s->due.key > now_us)
+			return;
 		move(q, s, FROM(STUB_WAITING), STUB_READY);
+	}
 }
 
 struct stub *queue_take(struct queue *q, int64_t now_us)
@@ -161,18 +204,26 @@ void queue_remove(struct queue *q, struct stub *s)
 {
 	ASSERT(s->state != STUB_NEW);
 	place_remove(q, s);
-	HASH_DEL(q->by_id, s);
+	(void)idmap_remove(&q->by_id, s->id, NULL);
+	count_arrival(q, s, -1);
 	ASSERT(q->bytes >= s->size);
 	q->bytes -= s->size;
 	stub_free(s);
 }
 
+void queue_set_reply(struct queue *q, struct stub *s, const char *text)
+{
+	const char *old = s->last_reply;
+
+	s->last_reply = text != NULL ? reply_share(&q->replies, text) : NULL;
+	reply_drop(old);
+}
+
 struct stub *queue_find(struct queue *q, uint64_t id)
 {
-	struct stub *s;
+	uint64_t value;
 
-	HASH_FIND(hh, q->by_id, &id, sizeof(id), s);
-	return s;
+	return idmap_get(&q->by_id, id, &value) ? stub_of(value) : NULL;
 }
 
 int64_t queue_next_due(const struct queue *q)
@@ -190,7 +241,7 @@ size_t queue_count(const struct queue *q, enum stub_state state)
 
 size_t queue_total(const struct queue *q)
 {
-	return HASH_COUNT(q->by_id);
+	return q->by_id.n;
 }
 
 uint64_t queue_bytes(const struct queue *q)
@@ -200,23 +251,41 @@ uint64_t queue_bytes(const struct queue *q)
 
 int64_t queue_oldest(const struct queue *q)
 {
-	const struct stub *s;
-	int64_t oldest = INT64_MAX;
+	struct idmap_slot slot;
 
-	for (s = q->by_id; s != NULL; s = s->hh.next)
-		if (s->arrival_us < oldest)
-			oldest = s->arrival_us;
-	return oldest;
+	if (!idmap_next(&q->arrivals, 0, &slot))
+		return INT64_MAX;
+	return ((int64_t)slot.id - (int64_t)SECOND_BIAS) * US_PER_S;
+}
+
+bool queue_walk(struct queue *q, uint64_t *after, unsigned max,
+    enum stub_state state, bool (*fn)(void *ctx, struct stub *s), void *ctx)
+{
+	struct idmap_slot slot;
+
+	ASSERT(max > 0);
+	while (idmap_next(&q->by_id, *after, &slot)) {
+		struct stub *s = stub_of(slot.value);
+
+		if (max-- == 0)
+			return true;
+		*after = slot.id;
+		if ((state == STUB_N_STATES || s->state == state) &&
+		    !fn(ctx, s))
+			return true;
+	}
+	return false;
 }
 
 void queue_each(struct queue *q, enum stub_state state,
     bool (*fn)(void *ctx, struct stub *s), void *ctx)
 {
+	struct idmap_slot slot = { 0 };
 	struct stub *s;
 
 	if (state == STUB_N_STATES) {
-		for (s = q->by_id; s != NULL; s = s->hh.next)
-			if (!fn(ctx, s))
+		while (idmap_next(&q->by_id, slot.id, &slot))
+			if (!fn(ctx, stub_of(slot.value)))
 				return;
 	} else if (state == STUB_WAITING) {
 		for (size_t i = 0; i < q->waiting.n; i++) {

@@ -119,9 +119,9 @@ void states_drop(struct spool_states *s, uint64_t id)
 
 void states_fini(struct spool_states *s)
 {
-	for (size_t i = 0; i < s->map.size; i++)
-		if (s->map.slots[i].id != 0)
-			state_free(
-			    (struct state *)(uintptr_t)s->map.slots[i].value);
+	struct idmap_slot slot = { 0 };
+
+	while (idmap_next(&s->map, slot.id, &slot))
+		state_free((struct state *)(uintptr_t)slot.value);
 	idmap_fini(&s->map);
 }

@@ -107,8 +107,7 @@ static void on_loaded(void *ctx, struct message *m, const struct err *err)
 	} else {
 		log_msg(LOG_LEVEL_ERROR, LOG_QMGR, stub->id,
 		    "cannot be read from the spool, held: %s", err->text);
-		free(stub->last_reply);
-		stub->last_reply = xstrdup(err->text);
+		queue_set_reply(r->queue, stub, err->text);
 		queue_hold(r->queue, stub);
 	}
 	relay_kick(r);

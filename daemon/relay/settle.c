@@ -134,12 +134,6 @@ static void tell_gate(struct settlement *res)
 		gate_probe_lost(gate);
 }
 
-static void remember_reply(struct stub *stub, const struct verdict *v)
-{
-	free(stub->last_reply);
-	stub->last_reply = v != NULL ? xstrndup(v->text, 300) : NULL;
-}
-
 static void record_sent(struct settlement *res)
 {
 	struct attempt *a = res->a;
@@ -265,7 +259,8 @@ static void carry_out(
 	struct stub *stub = res->a->stub;
 
 	stub_keep_rcpts(stub, res->a->m);
-	remember_reply(stub, res->stays);
+	queue_set_reply(
+	    r->queue, stub, res->stays != NULL ? res->stays->text : NULL);
 	if (next == RELAY_NEXT_HOLD)
 		record_hold(res);
 	if (res->n_failed > 0) {

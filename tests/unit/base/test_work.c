@@ -19,7 +19,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#define MAX_JOBS 64
+#define MAX_JOBS 2200
 
 struct test_job {
 	struct work_job job;
@@ -290,6 +290,27 @@ static void test_completions_wake_the_loop_once(void **state)
 	assert_false(port_readable(0));
 }
 
+/* A flood of completions is spread over turns of the loop, in order. */
+static void test_a_turn_is_bounded(void **state)
+{
+	enum { N = 2 * WORK_DISPATCH_MAX + 10 };
+	struct worker *w = work_new(port, "worker", 1);
+
+	(void)state;
+	for (int i = 0; i < N; i++)
+		work_submit(w, &jobs[i].job);
+	work_free(w);
+	for (int n = WORK_DISPATCH_MAX; n < N; n += WORK_DISPATCH_MAX) {
+		assert_true(port_readable(0));
+		work_port_dispatch(port);
+		assert_int_equal(n_done, n);
+	}
+	assert_true(port_readable(0));
+	work_port_dispatch(port);
+	assert_false(port_readable(0));
+	assert_done_once_in_order(N);
+}
+
 static void test_end_of_worker_lets_everything_run(void **state)
 {
 	struct worker *w = work_new(port, "worker", 2);
@@ -431,6 +452,7 @@ int main(void)
 		TEST(test_done_may_free_the_job),
 		TEST(test_one_port_serves_many_workers),
 		TEST(test_completions_wake_the_loop_once),
+		TEST(test_a_turn_is_bounded),
 		TEST(test_end_of_worker_lets_everything_run),
 		TEST(test_pending_counts_waiting_and_running),
 		TEST(test_threads_have_a_name_and_no_signals),

@@ -69,6 +69,157 @@ static void test_due_order(void **state)
 	queue_free(q);
 }
 
+/* What is due after a long pause joins the lane a piece at a time. */
+static void test_waking_is_bounded(void **state)
+{
+	enum { N = 3 * QUEUE_WAKE_MAX };
+	struct queue *q = queue_new();
+
+	(void)state;
+	for (uint64_t id = 1; id <= N; id++) {
+		queue_add_ready(q, make_stub(id));
+		queue_wait(q, queue_take(q, 0), (int64_t)(10 + N - id));
+	}
+	for (uint64_t id = N; id >= 1; id--) {
+		assert_int_equal(queue_take(q, 10 + N)->id, id);
+		if (id == N)
+			assert_int_equal(
+			    queue_count(q, STUB_READY), QUEUE_WAKE_MAX - 1);
+	}
+	assert_null(queue_take(q, 10 + N));
+	queue_free(q);
+}
+
+/* To the second, whoever leaves; also before the clock's beginning. */
+static void test_oldest(void **state)
+{
+	static const int64_t arrivals[] = { 7500000, -2500000, 7900000, 0,
+		-2000001 };
+	static const int64_t oldest[] = { 7000000, -3000000, -3000000, -3000000,
+		-3000000 };
+	struct message *m = make_message(1, 5, 1);
+	struct queue *q = queue_new();
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(arrivals); i++) {
+		m->id = i + 1;
+		queue_add_ready(q, stub_new(m, arrivals[i]));
+		assert_int_equal(queue_oldest(q), oldest[i]);
+	}
+	queue_remove(q, queue_find(q, 2));
+	assert_int_equal(queue_oldest(q), -3000000);
+	queue_remove(q, queue_find(q, 5));
+	assert_int_equal(queue_oldest(q), 0);
+	queue_remove(q, queue_find(q, 4));
+	queue_remove(q, queue_find(q, 1));
+	assert_int_equal(queue_oldest(q), 7000000);
+	queue_remove(q, queue_find(q, 3));
+	assert_int_equal(queue_oldest(q), INT64_MAX);
+	message_free(m);
+	queue_free(q);
+}
+
+struct walk {
+	struct queue *q;
+	uint64_t last;
+	unsigned n, stop;
+};
+
+static bool walk_one(void *ctx, struct stub *s)
+{
+	struct walk *w = ctx;
+	uint64_t id = s->id;
+
+	assert_int_equal(s->state, STUB_READY);
+	assert_true(id > w->last);
+	w->last = id;
+	w->n++;
+	/* The one it has, and one that it would come to. */
+	if (id % 7 == 0)
+		queue_remove(w->q, s);
+	else
+		queue_hold(w->q, s);
+	if (id % 7 == 3)
+		queue_remove(w->q, queue_find(w->q, id + 1));
+	return w->n % w->stop != 0;
+}
+
+/* In pieces, in order, each once, while stubs come, move and go. */
+static void test_walk(void **state)
+{
+	struct walk w = { .q = queue_new(), .stop = 10 };
+	unsigned pieces = 1;
+	uint64_t after = 0;
+
+	(void)state;
+	assert_false(queue_walk(w.q, &after, 1, STUB_N_STATES, walk_one, &w));
+	for (uint64_t id = 700; id >= 1; id--) {
+		queue_add_ready(w.q, make_stub(id));
+		if (id % 7 == 5)
+			queue_hold(w.q, queue_find(w.q, id));
+	}
+	while (queue_walk(w.q, &after, 8, STUB_READY, walk_one, &w)) {
+		/* Held and removed ones are looked at, or passed over. */
+		assert_true(w.n <= 8 * pieces);
+		assert_true(after <= 10 * pieces);
+		pieces++;
+	}
+	/* Of seven, one is held from the start and one removed in time. */
+	assert_int_equal(w.n, 500);
+	assert_int_equal(queue_count(w.q, STUB_HELD), 500);
+	assert_int_equal(queue_total(w.q), 500);
+	/* fn ends a piece where it likes. */
+	after = w.n = w.last = 0;
+	for (uint64_t id = 1001; id <= 1025; id++)
+		queue_add_ready(w.q, make_stub(id * 7 + 1));
+	for (unsigned n = 10; n <= 20; n += 10) {
+		assert_true(
+		    queue_walk(w.q, &after, 10000, STUB_READY, walk_one, &w));
+		assert_int_equal(w.n, n);
+		assert_int_equal(after, w.last);
+	}
+	assert_false(queue_walk(w.q, &after, 10000, STUB_READY, walk_one, &w));
+	assert_int_equal(w.n, 25);
+	queue_free(w.q);
+}
+
+/* A million of them may wait: what each one takes is no matter of taste. */
+static void test_memory(void **state)
+{
+	struct queue *q = queue_new();
+	struct stub *a, *b;
+	char text[1000];
+
+	(void)state;
+	assert_true(sizeof(struct stub) <= 88);
+	for (uint64_t id = 1; id <= 2; id++)
+		queue_add_ready(q, make_stub(id));
+	a = queue_find(q, 1);
+	b = queue_find(q, 2);
+	/* Most wait for the same reason: one text for all. */
+	queue_set_reply(q, a, "connection refused");
+	strcpy(text, "connection refused");
+	queue_set_reply(q, b, text);
+	assert_ptr_equal(a->last_reply, b->last_reply);
+	assert_ptr_not_equal(a->last_reply, text);
+	/* What one holds stays, however many others come. */
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(text, sizeof(text), "reply %u", i);
+		queue_set_reply(q, b, text);
+		assert_string_equal(b->last_reply, text);
+	}
+	assert_string_equal(a->last_reply, "connection refused");
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	queue_set_reply(q, b, text);
+	assert_int_equal(strlen(b->last_reply), 300);
+	queue_set_reply(q, a, NULL);
+	assert_null(a->last_reply);
+	queue_set_reply(q, a, b->last_reply);
+	assert_ptr_equal(a->last_reply, b->last_reply);
+	queue_free(q);
+}
+
 static void test_rcpt_states(void **state)
 {
 	struct message *m = make_message(1, 5, 3);
@@ -320,6 +471,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fifo_and_free_retry),
 		cmocka_unit_test(test_due_order),
+		cmocka_unit_test(test_waking_is_bounded),
+		cmocka_unit_test(test_oldest),
+		cmocka_unit_test(test_walk),
+		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_rcpt_states),
 		cmocka_unit_test(test_random_operations),
 		cmocka_unit_test(test_illegal_edges),
