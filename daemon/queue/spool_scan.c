@@ -68,7 +68,8 @@ static void scan_done(struct work_job *work)
 		spool_submit(s, s->disk, &job->job);
 		return;
 	}
-	s->scanned = chunk->done;
+	/* What was not taken is not counted: nothing may be removed. */
+	s->scanned = chunk->done && !s->closing;
 	s->scan = NULL;
 	idmap_fini(&s->ended);
 	scan_fini(job->scan);

@@ -256,6 +256,29 @@ static void test_commit_during_scan(void **state)
 	bench_fini(&b);
 }
 
+/* Stopped while the start scan is under way: everything is still there. */
+static void test_close_during_scan(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	bench_init(&b);
+	b.options.segment_bytes = 4096;
+	bench_reopen(&b);
+	for (unsigned i = 0; i < 20; i++) {
+		struct message *m = make_message(1 + i, 700, 1);
+
+		assert_int_equal(bench_commit(&b, m), 0);
+		message_free(m);
+	}
+	bench_close(&b);
+	bench_open(&b);
+	spool_scan(b.spool);
+	bench_reopen(&b);
+	assert_int_equal(b.n_found, 20);
+	bench_fini(&b);
+}
+
 /* Many that wait are one group commit, not one each. */
 static void test_group_commit(void **state)
 {
@@ -628,6 +651,7 @@ int main(void)
 		cmocka_unit_test(test_hold_survives),
 		cmocka_unit_test(test_written_is_told),
 		cmocka_unit_test(test_commit_during_scan),
+		cmocka_unit_test(test_close_during_scan),
 		cmocka_unit_test(test_group_commit),
 		cmocka_unit_test(test_large),
 		cmocka_unit_test(test_large_dropped),
