@@ -97,28 +97,41 @@ void record_encode_header(enum record_kind kind,
 	ASSERT(p - buf == RECORD_HEADER_LEN);
 }
 
-enum record_verdict record_decode_header(
-    enum record_kind kind, struct slice text, struct record_header *header)
+/* Reads the fields; is it one of ours, but for the digits of the version? */
+static bool header_is_ours(enum record_kind kind, const char *text,
+    size_t version_at, struct record_header *header)
 {
-	const char *magic = header_magic(kind), *p;
 	char again[RECORD_HEADER_LEN];
-	struct slice rest;
-	uint64_t version;
+	const char *p = text + version_at + 2;
 
-	if (!slice_has_prefix(text, magic))
-		return RECORD_BAD;
-	rest = slice_of(text.ptr + strlen(magic), text.len - strlen(magic));
-	if (slice_parse_u64(slice_split(&rest, ' '), &version) == 0 &&
-	    version > 1)
-		return RECORD_NEWER;
-	if (text.len < RECORD_HEADER_LEN)
-		return RECORD_BAD;
-	p = text.ptr + strlen(magic) + 2;
 	header->nonce = get_hex(&p);
 	header->floor = get_hex(&p);
 	record_encode_header(kind, header, again);
-	return memcmp(again, text.ptr, RECORD_HEADER_LEN) == 0 ? RECORD_OK
-							       : RECORD_BAD;
+	again[version_at] = text[version_at];
+	return memcmp(again, text, RECORD_HEADER_LEN) == 0;
+}
+
+enum record_verdict record_decode_header(
+    enum record_kind kind, struct slice text, struct record_header *header)
+{
+	const char *magic = header_magic(kind);
+	size_t version_at = strlen(magic);
+	struct slice rest;
+	uint64_t version;
+	bool ours;
+
+	if (!slice_has_prefix(text, magic))
+		return RECORD_BAD;
+	ours = text.len >= RECORD_HEADER_LEN &&
+	    header_is_ours(kind, text.ptr, version_at, header);
+	if (ours && text.ptr[version_at] == '1')
+		return RECORD_OK;
+	rest = slice_of(text.ptr + version_at, text.len - version_at);
+	/* A later version has a sum of its own: else the digit was damaged. */
+	if (!ours && slice_parse_u64(slice_split(&rest, ' '), &version) == 0 &&
+	    version > 1)
+		return RECORD_NEWER;
+	return RECORD_BAD;
 }
 
 void record_encode_magic(uint64_t nonce, char buf[RECORD_MAGIC_LEN])

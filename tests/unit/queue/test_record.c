@@ -222,10 +222,11 @@ static void test_header(void **state)
 			    RECORD_OK);
 		for (size_t bit = 0; bit < 8 * sizeof(text); bit++) {
 			text[bit / 8] ^= (char)(1 << bit % 8);
-			assert_int_not_equal(
+			/* Nor for a later version's: that would be left alone. */
+			assert_int_equal(
 			    record_decode_header((enum record_kind)kind,
 				slice_of(text, sizeof(text)), &again),
-			    RECORD_OK);
+			    RECORD_BAD);
 			text[bit / 8] ^= (char)(1 << bit % 8);
 		}
 	}
