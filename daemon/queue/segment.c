@@ -34,7 +34,7 @@ int segment_parse_name(const char *name, uint32_t *number)
 	uint64_t value;
 
 	if (slice_parse_u64(slice_str(name), &value) < 0 || value == 0 ||
-	    value > UINT32_MAX)
+	    value > SEGMENT_NUMBER_MAX)
 		return -1;
 	*number = (uint32_t)value;
 	return strcmp(segment_name(*number, again), name) == 0 ? 0 : -1;
@@ -59,6 +59,11 @@ int segment_create(struct segment *g, int dirfd, enum record_kind kind,
 	struct record_header header = { .floor = floor };
 	int fd, rc = -1;
 
+	if (number == 0 || number > SEGMENT_NUMBER_MAX)
+		return err_set(err, EOVERFLOW,
+		    "no number is left for a new file of the spool: with the "
+		    "daemon stopped, move %s away, which it did not make",
+		    segment_name(SEGMENT_NUMBER_MAX, name));
 	fd = file_create(dirfd, segment_name(number, name), 0600, err);
 	if (fd < 0)
 		goto out;

@@ -19,10 +19,12 @@
 #include <sys/uio.h>
 
 #define SEGMENT_NAME_BUF 16
+/* Nine digits: at one a second that would be 31 years. */
+#define SEGMENT_NUMBER_MAX 999999999u
 
 /* "000000001"; returns buf. */
 const char *segment_name(uint32_t number, char buf[SEGMENT_NAME_BUF]);
-/* Only what segment_name() makes, and not 0. */
+/* Only what segment_name() makes, from 1 to SEGMENT_NUMBER_MAX. */
 MUST_CHECK int segment_parse_name(const char *name, uint32_t *number);
 
 /* --- writing --- */

@@ -203,7 +203,7 @@ static void test_names(void **state)
 {
 	static const char *const bad[] = { "", "0", "000000000", "1",
 		"00000001", "0000000001", "00000000a", "-00000001",
-		"000000001 ", "4294967296" };
+		"000000001 ", "1000000000", "4294967295", "4294967296" };
 	char name[SEGMENT_NAME_BUF];
 	uint32_t number;
 
@@ -213,9 +213,9 @@ static void test_names(void **state)
 	assert_string_equal(segment_name(12, name), "000000012");
 	assert_int_equal(segment_parse_name(name, &number), 0);
 	assert_int_equal(number, 12);
-	segment_name(UINT32_MAX, name);
+	segment_name(SEGMENT_NUMBER_MAX, name);
 	assert_int_equal(segment_parse_name(name, &number), 0);
-	assert_int_equal(number, UINT32_MAX);
+	assert_int_equal(number, SEGMENT_NUMBER_MAX);
 }
 
 int main(void)

@@ -498,6 +498,39 @@ static void test_random_damage(void **state)
 	three_fini(&t);
 }
 
+/* Names that leave no number behind them: no mail, no end of the daemon. */
+static void test_highest_names(void **state)
+{
+	static const char *const names[] = { "arrivals/4294967295",
+		"arrivals/999999999" };
+	struct message *m = make_message(200, 10, 1);
+	struct three t;
+	char *path;
+
+	(void)state;
+	three_init(&t);
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		path = bench_path(&t.b, "%s", names[i]);
+		assert_int_equal(mkdir(path, 0700), 0);
+		free(path);
+	}
+	bench_reopen(&t.b);
+	assert_int_equal(t.b.n_found, 3);
+	assert_int_equal(bench_commit(&t.b, m), -1);
+	assert_false(t.b.healthy);
+	/* What is queued still goes out. */
+	assert_true(spool_can_settle(t.b.spool));
+	bench_close(&t.b);
+	path = bench_path(&t.b, "arrivals/999999999");
+	assert_int_equal(rmdir(path), 0);
+	free(path);
+	t.b.healthy = true;
+	bench_reopen(&t.b);
+	assert_int_equal(bench_commit(&t.b, m), 0);
+	message_free(m);
+	three_fini(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -512,6 +545,7 @@ int main(void)
 		cmocka_unit_test(test_damaged_large),
 		cmocka_unit_test(test_damage_in_large_body_of_old_segment),
 		cmocka_unit_test(test_foreign_files),
+		cmocka_unit_test(test_highest_names),
 		cmocka_unit_test(test_damaged_outcomes),
 		cmocka_unit_test(test_missing_outcomes_hold_everything),
 		cmocka_unit_test(test_random_damage),
