@@ -91,6 +91,10 @@ static void read_outcomes_of(
 		stat_add(STAT_SPOOL_TORN, 1);
 	if (r.unreadable)
 		scan->blind = true;
+	/* A process that was killed may not have come to it. */
+	if (scan->durable && file_datasync(r.fd, &err) < 0)
+		spool_notes_add(
+		    &chunk->notes, "outcomes/%09u: %s", number, err.text);
 	if (n_damaged > 0) {
 		if (scan->set_aside)
 			stat_add(STAT_SPOOL_DAMAGED, (int64_t)n_damaged);

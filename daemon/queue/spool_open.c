@@ -153,6 +153,7 @@ struct spool *spool_open(const struct spool_options *options,
 	s->scan = xcalloc(1, sizeof(*s->scan));
 	scan_init(s->scan, &s->dirs);
 	s->scan->set_aside = true;
+	s->scan->durable = s->durable;
 	if (dirs_open(&s->dirs, s->directory, s->durable, err) < 0) {
 		journal_init(&s->journal, &s->dirs, false, 0);
 		spool_free(s);

@@ -258,6 +258,7 @@ struct scan_chunk {
 struct scan {
 	const struct spool_dirs *dirs;
 	bool set_aside; /* copy damage to failed/; else only look */
+	bool durable; /* make sure that outcomes found are on the disk */
 	struct spool_numbers arrivals, outcomes; /* as they were at the start */
 	uint64_t highest; /* ids of large files up to this are old */
 
