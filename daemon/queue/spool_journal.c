@@ -196,6 +196,9 @@ static void void_records(struct journal *j, size_t first, size_t n)
 		if (job->kind != JOURNAL_COMMIT || job->text_len == 0)
 			continue;
 		job->voided = true;
+		/* Nor may a later message get that id, whatever the clock. */
+		if (o.id > j->highest)
+			j->highest = o.id;
 		record_encode_outcome(&o, &j->pending);
 	}
 	/* If that fails they stay pending, and nothing goes on before. */

@@ -557,6 +557,39 @@ static void test_failed_sync_and_recovery(void **state)
 	bench_fini(&b);
 }
 
+/*
+ * A void id is not given again either when the clock is behind it at the next
+ * start and the line that made it void is not in the newest file.
+ */
+static void test_void_ids_are_known(void **state)
+{
+	struct message *failed = make_message(1000, 100, 1);
+	struct bench b;
+
+	(void)state;
+	bench_init(&b);
+	b.options.segment_bytes = 4096;
+	bench_reopen(&b);
+	arm(CALL_SYNC, EIO, false, 2);
+	assert_int_equal(bench_commit(&b, failed), -1);
+	disarm();
+	bench_tick_until(&b, is_healthy);
+	for (unsigned i = 0; i < 20; i++) {
+		struct message *m = make_message(1 + i, 100, 1);
+
+		assert_int_equal(bench_commit(&b, m), 0);
+		bench_settle(&b, m, SPOOL_SENT, true, NULL, 0);
+		message_free(m);
+	}
+	bench_close(&b);
+	assert_true(count_files(&b, "outcomes", "") > 2);
+	id_init(0);
+	bench_reopen(&b);
+	assert_true(id_last() >= 1000);
+	message_free(failed);
+	bench_fini(&b);
+}
+
 static void test_outcomes_cannot_be_written(void **state)
 {
 	struct message *m[2];
@@ -806,6 +839,7 @@ int main(void)
 		cmocka_unit_test(test_found_outcomes_are_synced),
 		cmocka_unit_test(test_each_call_fails),
 		cmocka_unit_test(test_failed_sync_and_recovery),
+		cmocka_unit_test(test_void_ids_are_known),
 		cmocka_unit_test(test_outcomes_cannot_be_written),
 		cmocka_unit_test(test_full_disk),
 		cmocka_unit_test(test_file_size_limit),
