@@ -170,6 +170,8 @@ static void copy_message(
 	copy->old = m->ref;
 	copy->journal.message = m;
 	copy->journal.extra = *extra;
+	/* Who is held stands in the states; the record may be out of date. */
+	copy->journal.extra.held = false;
 	states_apply(&s->states, m, &copy->journal.extra.held);
 	s->compaction.n_copying++;
 	spool_submit_journal(s, &copy->journal, copy_done);

@@ -126,6 +126,58 @@ static void test_few_live_are_moved(void **state)
 	bench_fini(&b);
 }
 
+static bool has_moved(struct bench *b)
+{
+	return b->n_moved > 0;
+}
+
+/* Messages that come and go in the segments where the first one lives. */
+static void crowd(struct bench *b, uint64_t from, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct message *m = make_message(from + i, 1000, 1);
+
+		assert_int_equal(bench_commit(b, m), 0);
+		bench_settle(b, m, SPOOL_SENT, true, NULL, 0);
+		message_free(m);
+	}
+}
+
+/*
+ * Copied while it was held, then released: after a start, with the copy as it
+ * stands, it is copied again, and outlives the line that released it.
+ */
+static void test_release_outlives_its_line(void **state)
+{
+	struct message *m = make_message(1, 100, 1);
+	struct bench b;
+	char *path;
+
+	(void)state;
+	open_small(&b);
+	assert_int_equal(bench_commit(&b, m), 0);
+	bench_settle(&b, m, SPOOL_HOLD, false, NULL, 0);
+	crowd(&b, 100, 20);
+	bench_tick_until(&b, has_moved);
+	bench_settle(&b, m, SPOOL_RELEASE, false, NULL, 0);
+	crowd(&b, 200, 20);
+	bench_reopen(&b);
+	assert_int_equal(b.n_found, 1);
+	assert_false(b.found->held);
+	crowd(&b, 300, 20);
+	bench_tick_until(&b, has_moved);
+	bench_close(&b);
+	for (unsigned i = 1; i < 100; i++) {
+		path = bench_path(&b, "outcomes/%09u", i);
+		unlink(path);
+		free(path);
+	}
+	bench_reopen(&b);
+	assert_false(bench_find(&b, 1)->held);
+	message_free(m);
+	bench_fini(&b);
+}
+
 /* Copies are made while messages end, by refs from before the copies. */
 static void test_settle_while_moving(void **state)
 {
@@ -450,6 +502,7 @@ int main(void)
 		cmocka_unit_test(test_dead_segments_go),
 		cmocka_unit_test(test_idle_segment_goes),
 		cmocka_unit_test(test_few_live_are_moved),
+		cmocka_unit_test(test_release_outlives_its_line),
 		cmocka_unit_test(test_settle_while_moving),
 		cmocka_unit_test(test_both_copies_on_disk),
 		cmocka_unit_test(test_tick_between_answers),
