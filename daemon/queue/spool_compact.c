@@ -25,6 +25,8 @@ struct compact_job {
 	struct spool_job job; /* first */
 	uint32_t number;
 	uint64_t pos;
+	/* What a failed write left behind the end is nobody's. */
+	uint64_t end;
 	uint32_t *dead; /* sorted */
 	size_t n_dead;
 	/* Found. */
@@ -87,7 +89,8 @@ static void compact_run(struct work_job *work)
 		    job->dead, job->n_dead, sizeof(uint32_t), compare_offsets);
 	if (job->pos > r.pos)
 		r.pos = job->pos;
-	while (job->n < CHUNK_MESSAGES && bytes < CHUNK_BYTES && job->rc == 0) {
+	while (job->n < CHUNK_MESSAGES && bytes < CHUNK_BYTES &&
+	    r.pos < job->end && job->rc == 0) {
 		segment_next(&r, false, &item);
 		if (item.kind == SEGMENT_END)
 			break;
@@ -97,7 +100,7 @@ static void compact_run(struct work_job *work)
 		bytes += item.len;
 		job->rc = read_live(job, &item);
 	}
-	job->at_end = r.pos >= r.size;
+	job->at_end = r.pos >= r.size || r.pos >= job->end;
 	job->pos = r.pos;
 	segment_close(&r);
 }
@@ -214,6 +217,7 @@ static void compact_read(struct spool *s)
 	job->job.work.done = compact_done;
 	job->number = c->victim;
 	job->pos = c->pos;
+	job->end = g->bytes;
 	job->n_dead = g->n_dead;
 	if (g->n_dead > 0)
 		job->dead = xmemdup(g->dead, g->n_dead * sizeof(g->dead[0]));

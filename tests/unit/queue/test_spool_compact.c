@@ -4,6 +4,8 @@
  */
 #include "spool_test.h"
 
+#include "queue/record.h"
+
 #define SEGMENT 8192
 
 static void open_small(struct bench *b)
@@ -174,6 +176,52 @@ static void test_release_outlives_its_line(void **state)
 	}
 	bench_reopen(&b);
 	assert_false(bench_find(&b, 1)->held);
+	message_free(m);
+	bench_fini(&b);
+}
+
+/*
+ * A failed write whose remains could not be cut off either: what stands behind
+ * the end is no message, and is not copied as one.
+ */
+static void test_remains_are_not_copied(void **state)
+{
+	struct message *m = make_message(1, 100, 1);
+	struct record_line line;
+	struct bench b;
+	char *path, *text, *record;
+	size_t len, total;
+	int fd;
+
+	(void)state;
+	open_small(&b);
+	assert_int_equal(bench_commit(&b, m), 0);
+	path = bench_path(&b, "arrivals/000000001");
+	crowd(&b, 100, 20);
+	/* The same record once more, as of another message. */
+	text = read_file(path, &len);
+	assert_int_equal(
+	    record_decode_line(slice_of(text + m->ref.offset, len), &line), 0);
+	total = record_total(&line);
+	record = xmemdup(text + m->ref.offset, total);
+	line.id = 2;
+	line.ref.offset = (uint32_t)len;
+	record_encode_line(&line, record);
+	record_encode_end(2, record + total - RECORD_END_LEN);
+	fd = open(path, O_WRONLY | O_APPEND);
+	assert_int_equal(write(fd, record, total), total);
+	close(fd);
+	bench_tick_until(&b, has_moved);
+	while (count_files(&b, "arrivals", "000000001") > 0) {
+		spool_tick(b.spool, 0);
+		bench_turn(&b);
+	}
+	assert_int_equal(b.n_moved, 1);
+	bench_reopen(&b);
+	assert_int_equal(b.n_found, 1);
+	free(path);
+	free(text);
+	free(record);
 	message_free(m);
 	bench_fini(&b);
 }
@@ -503,6 +551,7 @@ int main(void)
 		cmocka_unit_test(test_idle_segment_goes),
 		cmocka_unit_test(test_few_live_are_moved),
 		cmocka_unit_test(test_release_outlives_its_line),
+		cmocka_unit_test(test_remains_are_not_copied),
 		cmocka_unit_test(test_settle_while_moving),
 		cmocka_unit_test(test_both_copies_on_disk),
 		cmocka_unit_test(test_tick_between_answers),
