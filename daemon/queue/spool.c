@@ -188,6 +188,7 @@ void spool_free(struct spool *s)
 	table_fini(&s->outcomes);
 	idmap_fini(&s->moved);
 	idmap_fini(&s->large);
+	idmap_fini(&s->wide);
 	idmap_fini(&s->voided);
 	idmap_fini(&s->ended);
 	states_fini(&s->states);

@@ -344,6 +344,7 @@ struct spool {
 	uint64_t large_bytes;
 	struct idmap moved; /* live messages that compaction copied: ref */
 	struct idmap large; /* live messages with large content: size */
+	struct idmap wide; /* live messages with a long envelope: its bytes */
 	struct idmap voided; /* ids whose commit failed */
 	/* Finished while the scan or a compaction runs: its copies are dead. */
 	struct idmap ended;
@@ -375,8 +376,6 @@ void spool_free(struct spool *s);
 PRINTF(2, 3) void spool_trouble(struct spool *s, const char *fmt, ...);
 void spool_report_notes(struct spool *s, struct spool_notes *notes);
 
-/* Bytes of a segment that a live message accounts for. */
-uint64_t spool_cost(uint64_t size, bool large);
 /* A message is live at its ref, is not any more, or lives elsewhere. */
 void spool_account_live(struct spool *s, const struct message *m);
 void spool_account_dead(

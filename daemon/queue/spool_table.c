@@ -11,9 +11,12 @@
 #include "base/mem.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-/* Head, line and end of a record, roughly. */
+/* Head, line and end of a usual record, roughly. */
 #define RECORD_OVERHEAD 400
+/* "rcpt p " and the line feed. */
+#define RCPT_OVERHEAD 8
 
 static size_t table_place(const struct spool_table *t, uint32_t number)
 {
@@ -113,9 +116,28 @@ struct spool_ref ref_unpack(uint64_t value)
 	};
 }
 
-uint64_t spool_cost(uint64_t size, bool large)
+/*
+ * Bytes of a segment that a live message accounts for.  Were a long envelope
+ * not counted, a segment full of live mail would look empty, and compaction
+ * would copy it again and again.
+ */
+static uint64_t cost(
+    const struct spool *s, uint64_t id, uint64_t size, bool large)
 {
-	return RECORD_OVERHEAD + (large ? 0 : size);
+	uint64_t envelope = 0;
+
+	(void)idmap_get(&s->wide, id, &envelope);
+	return RECORD_OVERHEAD + envelope + (large ? 0 : size);
+}
+
+static void note_envelope(struct spool *s, const struct message *m)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < m->n_rcpts; i++)
+		bytes += strlen(m->rcpts[i].addr) + RCPT_OVERHEAD;
+	if (bytes > RECORD_OVERHEAD)
+		idmap_put(&s->wide, m->id, bytes);
 }
 
 struct spool_ref spool_where(
@@ -152,7 +174,8 @@ static void count_live(struct spool *s)
 
 void spool_account_live(struct spool *s, const struct message *m)
 {
-	segment_live(s, m->ref, spool_cost(m->size, m->large));
+	note_envelope(s, m);
+	segment_live(s, m->ref, cost(s, m->id, m->size, m->large));
 	s->n_live++;
 	s->live_bytes += m->size;
 	if (m->large) {
@@ -175,7 +198,8 @@ void spool_account_dead(
 		    xrealloc(s->gone, (s->n_gone + 1) * sizeof(s->gone[0]));
 		s->gone[s->n_gone++] = id;
 	}
-	segment_dead(s, spool_where(s, id, ref), spool_cost(size, large));
+	segment_dead(s, spool_where(s, id, ref), cost(s, id, size, large));
+	(void)idmap_remove(&s->wide, id, NULL);
 	(void)idmap_remove(&s->moved, id, NULL);
 	states_drop(&s->states, id);
 	if (!s->scanned || s->compaction.active)
@@ -207,8 +231,8 @@ bool spool_account_moved(struct spool *s, uint64_t id, struct spool_ref old,
 		segment_add_dead(to, ref.offset);
 		return false;
 	}
-	segment_dead(s, old, spool_cost(size, large));
-	segment_live(s, ref, spool_cost(size, large));
+	segment_dead(s, old, cost(s, id, size, large));
+	segment_live(s, ref, cost(s, id, size, large));
 	idmap_put(&s->moved, id, ref_pack(ref));
 	return true;
 }

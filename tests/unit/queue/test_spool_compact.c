@@ -365,6 +365,32 @@ static void test_tick_between_answers(void **state)
 	bench_fini(&b);
 }
 
+/* Envelopes far longer than the content: all of it lives, nothing moves. */
+static void test_long_envelopes_stay(void **state)
+{
+	struct message *m;
+	struct bench b;
+
+	(void)state;
+	open_small(&b);
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < 30; i++) {
+			m = make_message(1 + 100 * round + i, 10, 100);
+			assert_int_equal(bench_commit(&b, m), 0);
+			message_free(m);
+		}
+		for (unsigned i = 0; i < 50; i++) {
+			spool_tick(b.spool, 0);
+			bench_turn(&b);
+		}
+		assert_int_equal(b.n_moved, 0);
+		/* Nor when the start scan counted them. */
+		bench_reopen(&b);
+		assert_int_equal(b.n_found, 30 * (round + 1));
+	}
+	bench_fini(&b);
+}
+
 /* Many starts with a message each: the files are put together. */
 static void test_small_segments_are_put_together(void **state)
 {
@@ -555,6 +581,7 @@ int main(void)
 		cmocka_unit_test(test_settle_while_moving),
 		cmocka_unit_test(test_both_copies_on_disk),
 		cmocka_unit_test(test_tick_between_answers),
+		cmocka_unit_test(test_long_envelopes_stay),
 		cmocka_unit_test(test_small_segments_are_put_together),
 		cmocka_unit_test(test_outcomes_are_bounded),
 		cmocka_unit_test(test_random_operations),
