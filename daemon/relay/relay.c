@@ -15,6 +15,7 @@
 #include "base/stat.h"
 #include "relay/attempt.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,6 +95,27 @@ struct load {
 	struct stub *stub;
 };
 
+/*
+ * What the disk cannot give is for a person to look at; a lack of file
+ * descriptors, say, passes, and so may all else.
+ */
+static void cannot_load(
+    struct relay *r, struct stub *stub, const struct err *err)
+{
+	bool held = err->code == EBADMSG || err->code == EIO;
+
+	log_msg(held ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, LOG_QMGR, stub->id,
+	    "cannot be read from the spool, %s: %s",
+	    held ? "held" : "tried again later", err->text);
+	queue_set_reply(r->queue, stub, err->text);
+	if (held)
+		queue_hold(r->queue, stub);
+	else
+		queue_wait(r->queue, stub,
+		    backoff_next(&r->options.backoff, stub->arrival_us,
+			clock_mono_us(), stub->id));
+}
+
 static void on_loaded(void *ctx, struct message *m, const struct err *err)
 {
 	struct load *load = ctx;
@@ -105,10 +127,7 @@ static void on_loaded(void *ctx, struct message *m, const struct err *err)
 	if (m != NULL) {
 		attempt_ready(r, stub, m);
 	} else {
-		log_msg(LOG_LEVEL_ERROR, LOG_QMGR, stub->id,
-		    "cannot be read from the spool, held: %s", err->text);
-		queue_set_reply(r->queue, stub, err->text);
-		queue_hold(r->queue, stub);
+		cannot_load(r, stub, err);
 	}
 	relay_kick(r);
 }

@@ -418,6 +418,25 @@ def test_damage_that_is_met_later(relay, sesd):
     wait_accepted(s, 4)
 
 
+def test_trouble_that_passes(relay, sesd):
+    """A file that cannot be opened just now is no reason to hold a message
+    until somebody notices."""
+    s = sesd(rules=['on MAIL reply "451 Temporary service failure"'])
+    r = relay(s)
+    qid = r.send(message(message_id="p@example.com"))
+    r.wait_outcome(qid, "deferred")
+    segment, = segments(r)
+    aside = r.dir / "aside"
+    segment.rename(aside)
+    r.wait_log(f"warning: {qid}: cannot be read from the spool, tried again "
+               "later: ")
+    assert r.status()["queue"]["held"] == 0
+    aside.rename(segment)
+    s.control("clear")
+    wait_accepted(s, 1)
+    r.wait_empty()
+
+
 def test_damage_of_a_large_body(relay, sesd):
     r = relay()
     big = message(b"large\r\n" * 400000, message_id="big@example.com")
