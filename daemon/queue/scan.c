@@ -207,6 +207,15 @@ static bool sweep_large(void *ctx, const char *name)
 	return true;
 }
 
+/* Its content may be wanted for as long as what was set aside is. */
+static bool find_damage(void *ctx, const char *name)
+{
+	struct scan *scan = ctx;
+
+	scan->doubtful = scan->doubtful || strncmp(name, "damaged-", 8) == 0;
+	return !scan->doubtful;
+}
+
 static void finish(struct scan *scan, struct scan_chunk *chunk)
 {
 	struct err err;
@@ -214,9 +223,11 @@ static void finish(struct scan *scan, struct scan_chunk *chunk)
 	chunk->done = true;
 	idmap_fini(&scan->finished);
 	idmap_fini(&scan->seen);
-	if (!scan->set_aside || scan->doubtful)
+	if (!scan->set_aside)
 		return;
-	if (dirs_each(scan->dirs->large, sweep_large, scan, &err) < 0)
+	if (dirs_each(scan->dirs->failed, find_damage, scan, &err) < 0 ||
+	    (!scan->doubtful &&
+		dirs_each(scan->dirs->large, sweep_large, scan, &err) < 0))
 		spool_notes_add(&chunk->notes, "%s", err.text);
 }
 

@@ -310,6 +310,56 @@ static void test_damaged_large(void **state)
 	bench_fini(&b);
 }
 
+/*
+ * The arrival of a large message is damaged: its content is there for as long
+ * as what was set aside, also when the segment is gone, and no longer.
+ */
+static void test_content_of_damaged_arrival(void **state)
+{
+	struct message *m = make_message(7, 0, 1);
+	struct answer a = { 0 };
+	struct spool_large *l;
+	struct body chunk;
+	struct bench b;
+	char *path, *bytes;
+	size_t len;
+
+	(void)state;
+	bench_init(&b);
+	bench_reopen(&b);
+	l = spool_large_new(b.spool, 7);
+	body_init(&chunk);
+	fill_body(&chunk, 7, 700000);
+	spool_large_append(l, &chunk, on_answer, &a);
+	bench_wait(&b, &a);
+	a.done = false;
+	spool_commit(b.spool, m, l, on_answer, &a);
+	bench_wait(&b, &a);
+	bench_close(&b);
+	path = bench_path(&b, "arrivals/%09u", m->ref.segment);
+	bytes = read_file(path, &len);
+	bytes[m->ref.offset] ^= 1;
+	write_file(path, bytes, len);
+	free(path);
+	free(bytes);
+	bench_reopen(&b);
+	assert_int_equal(b.n_found, 0);
+	bench_close(&b);
+	assert_int_equal(count_files(&b, "arrivals", ""), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		bench_reopen(&b);
+		assert_int_equal(count_files(&b, "large", ""), 1);
+	}
+	path = bench_path(
+	    &b, "failed/damaged-%09u-%u", m->ref.segment, m->ref.offset);
+	assert_int_equal(unlink(path), 0);
+	free(path);
+	bench_reopen(&b);
+	assert_int_equal(count_files(&b, "large", ""), 0);
+	message_free(m);
+	bench_fini(&b);
+}
+
 /* Bodies of older segments are not read at the start, but at the load. */
 static void test_damage_in_large_body_of_old_segment(void **state)
 {
@@ -543,6 +593,7 @@ int main(void)
 		cmocka_unit_test(test_forged_record),
 		cmocka_unit_test(test_damage_found_by_load),
 		cmocka_unit_test(test_damaged_large),
+		cmocka_unit_test(test_content_of_damaged_arrival),
 		cmocka_unit_test(test_damage_in_large_body_of_old_segment),
 		cmocka_unit_test(test_foreign_files),
 		cmocka_unit_test(test_highest_names),
