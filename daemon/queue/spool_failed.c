@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define COPY_BYTES (256u * 1024)
@@ -75,17 +76,45 @@ static bool exists(const struct spool_dirs *dirs, const char *name)
 	return faccessat(dirs->failed, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+/* Does the file hold these bytes of the segment, and no more? */
+static bool holds(const struct spool_dirs *dirs, const char *name,
+    struct segment_reader *r, uint64_t offset, uint64_t len)
+{
+	int fd = file_open_read(dirs->failed, name, NULL);
+	char *buf = xmalloc(COPY_BYTES);
+	struct stat st;
+	bool same =
+	    fd >= 0 && fstat(fd, &st) == 0 && (uint64_t)st.st_size == len;
+
+	for (uint64_t at = 0; same && at < len;) {
+		size_t n =
+		    len - at < COPY_BYTES ? (size_t)(len - at) : COPY_BYTES;
+
+		same = file_pread_all(fd, buf, n, (int64_t)at, NULL) == 0 &&
+		    memcmp(buf, segment_peek(r, offset + at, n), n) == 0;
+		at += n;
+	}
+	if (fd >= 0)
+		close(fd);
+	free(buf);
+	return same;
+}
+
 int failed_set_aside(const struct spool_dirs *dirs, struct segment_reader *r,
     uint64_t offset, uint64_t len, struct spool_notes *notes)
 {
 	char name[NAME_BUF];
 	struct err err;
-	int rc = 0, fd;
+	int rc = 0, fd, stem;
 
-	snprintf(name, sizeof(name), "damaged-%09u-%llu", r->number,
+	/* An earlier segment may have had the same number. */
+	stem = snprintf(name, sizeof(name), "damaged-%09u-%llu", r->number,
 	    (unsigned long long)offset);
-	if (exists(dirs, name))
-		return 0;
+	for (unsigned i = 2; exists(dirs, name); i++) {
+		if (holds(dirs, name, r, offset, len))
+			return 0;
+		snprintf(name + stem, sizeof(name) - (size_t)stem, ".%u", i);
+	}
 	fd = begin_file(dirs, name, &err);
 	if (fd < 0)
 		goto fail;

@@ -283,7 +283,8 @@ struct spool_ref ref_unpack(uint64_t value);
 /* --- dead letters and damage (spool_failed.c) --- */
 
 /*
- * Copies bytes of an arrivals segment to failed/damaged-SEGMENT-OFFSET, once.
+ * Copies bytes of an arrivals segment to failed/damaged-SEGMENT-OFFSET, once;
+ * ....2 and so on when other bytes lie there.
  * Notes what it did.  -1 when they could not be saved.
  */
 MUST_CHECK int failed_set_aside(const struct spool_dirs *dirs,

@@ -130,6 +130,58 @@ static void test_flipped_in_the_middle(void **state)
 	three_fini(&t);
 }
 
+/*
+ * A spool that ran empty begins with number 1 again: damage at the same place
+ * is not taken for what was saved before.
+ */
+static void test_damage_at_the_same_place(void **state)
+{
+	struct bench b;
+	char *path, *bytes, *kept;
+	size_t len, kept_len;
+
+	(void)state;
+	bench_init(&b);
+	for (unsigned i = 0; i < 3; i++) {
+		struct message *m = make_message(1 + i, LEN, 2);
+
+		bench_reopen(&b);
+		assert_int_equal(bench_commit(&b, m), 0);
+		assert_int_equal(m->ref.segment, 1);
+		bench_close(&b);
+		path = bench_path(&b, "arrivals/000000001");
+		bytes = read_file(path, &len);
+		bytes[m->ref.offset + RECORD_LINE_LEN] ^= 1;
+		write_file(path, bytes, len);
+		free(path);
+		for (unsigned again = 0; again < 2; again++) {
+			bench_open(&b);
+			bench_scan(&b);
+			assert_int_equal(b.n_found, 0);
+			assert_int_equal(
+			    count_files(&b, "failed", "damaged-"), 1 + i);
+			/* As if it had been killed. */
+			path = bench_path(&b, "arrivals/000000001");
+			bench_close(&b);
+			if (again == 0)
+				write_file(path, bytes, len);
+			free(path);
+		}
+		path = bench_path(&b,
+		    i == 0       ? "failed/damaged-000000001-72"
+			: i == 1 ? "failed/damaged-000000001-72.2"
+				 : "failed/damaged-000000001-72.3");
+		kept = read_file(path, &kept_len);
+		assert_int_equal(kept_len, len - m->ref.offset);
+		assert_memory_equal(kept, bytes + m->ref.offset, kept_len);
+		free(kept);
+		free(path);
+		free(bytes);
+		message_free(m);
+	}
+	bench_fini(&b);
+}
+
 static void test_flipped_header(void **state)
 {
 	struct three t;
@@ -587,6 +639,7 @@ int main(void)
 		cmocka_unit_test(test_torn_tail),
 		cmocka_unit_test(test_tail_of_zeros),
 		cmocka_unit_test(test_flipped_in_the_middle),
+		cmocka_unit_test(test_damage_at_the_same_place),
 		cmocka_unit_test(test_flipped_header),
 		cmocka_unit_test(test_lost_beginning),
 		cmocka_unit_test(test_quoted_records),
