@@ -41,8 +41,7 @@ static bool report_chunk(const struct scan_chunk *chunk,
 			.held = entry->held,
 		};
 
-		/* A second copy has been reported as the first. */
-		if (entry->message == NULL || entry->old.segment != 0)
+		if (entry->message == NULL)
 			continue;
 		if (!fn(ctx, &found))
 			return false;

@@ -4,9 +4,11 @@
  * on a disk thread, and for sesrelayctl (inspect.c), read-only.
  *
  * A message may stand in two segments when a crash came between compaction's
- * copy and the removal of the original: `seen` remembers where each live id
- * was found, and the later copy replaces the earlier one.  Owned by whoever
- * runs the step; nothing is shared but the directory fds.
+ * copy and the removal of the original: `seen` has the live ids, and the first
+ * copy counts.  It is durable, and the outcomes that it needs are there as long
+ * as it is; the later one may have been written by a process that was killed
+ * before it synced it.  Owned by whoever runs the step; nothing is shared but
+ * the directory fds.
  */
 #include "queue/spool_private.h"
 
@@ -119,7 +121,7 @@ static void read_outcomes(struct scan *scan, struct scan_chunk *chunk)
 
 static void add_dead(struct scan_chunk *chunk, struct spool_ref ref)
 {
-	chunk->entries[chunk->n++] = (struct scan_entry){ .old = ref };
+	chunk->entries[chunk->n++] = (struct scan_entry){ .dead = ref };
 }
 
 static void damaged(struct scan *scan, const struct segment_item *item,
@@ -153,9 +155,9 @@ static void record(struct scan *scan, const struct segment_item *item,
 	const struct record_line *line = &item->line;
 	struct scan_entry entry = { 0 };
 	struct record_extra extra;
-	uint64_t old;
 
-	if (idmap_get(&scan->finished, line->id, NULL)) {
+	if (idmap_get(&scan->finished, line->id, NULL) ||
+	    idmap_get(&scan->seen, line->id, NULL)) {
 		add_dead(chunk, line->ref);
 		return;
 	}
@@ -172,9 +174,7 @@ static void record(struct scan *scan, const struct segment_item *item,
 	entry.held = extra.held;
 	states_apply(&scan->states, entry.message, &entry.held);
 	entry.held = entry.held || scan->blind;
-	if (idmap_get(&scan->seen, line->id, &old))
-		entry.old = ref_unpack(old);
-	idmap_put(&scan->seen, line->id, ref_pack(line->ref));
+	idmap_put(&scan->seen, line->id, 0);
 	chunk->entries[chunk->n++] = entry;
 }
 

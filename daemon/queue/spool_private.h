@@ -241,9 +241,9 @@ void spool_take_notes(struct spool *s, struct journal_notes *notes);
 #define SCAN_CHUNK 512
 
 struct scan_entry {
-	struct message *message; /* NULL: only `old` is news: it is dead */
+	struct message *message; /* NULL: the record at `dead` is */
 	bool held;
-	struct spool_ref old; /* an earlier copy of the same message */
+	struct spool_ref dead;
 };
 
 /* What one step found. */
@@ -265,7 +265,7 @@ struct scan {
 	bool outcomes_read;
 	size_t next; /* arrivals segment */
 	struct segment_reader reader;
-	struct idmap finished, seen; /* seen: id to ref */
+	struct idmap finished, seen; /* sets of ids */
 	struct idmap large; /* ids of live large messages */
 	struct spool_states states;
 	bool doubtful; /* something may be hidden: keep large files */
@@ -347,7 +347,7 @@ struct spool {
 	struct idmap large; /* live messages with large content: size */
 	struct idmap wide; /* live messages with a long envelope: its bytes */
 	struct idmap voided; /* ids whose commit failed */
-	/* Finished while the scan or a compaction runs: its copies are dead. */
+	/* Finished while a compaction runs: its copies are dead. */
 	struct idmap ended;
 	struct spool_states states;
 

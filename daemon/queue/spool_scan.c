@@ -34,14 +34,8 @@ static void scan_entry(struct spool *s, struct scan_entry *entry)
 	int64_t now_us = clock_wall_us();
 
 	if (m == NULL) {
-		segment_add_dead(table_find(&s->arrivals, entry->old.segment),
-		    entry->old.offset);
-		return;
-	}
-	if (entry->old.segment != 0) {
-		if (spool_account_moved(
-			s, m->id, entry->old, m->ref, m->size, m->large))
-			s->events->on_moved(s->ctx, m->id, m->ref);
+		segment_add_dead(table_find(&s->arrivals, entry->dead.segment),
+		    entry->dead.offset);
 		return;
 	}
 	entry->message = NULL;
@@ -71,7 +65,6 @@ static void scan_done(struct work_job *work)
 	/* What was not taken is not counted: nothing may be removed. */
 	s->scanned = chunk->done && !s->closing;
 	s->scan = NULL;
-	idmap_fini(&s->ended);
 	scan_fini(job->scan);
 	free(job->scan);
 	scan_chunk_fini(chunk);

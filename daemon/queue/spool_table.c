@@ -202,7 +202,7 @@ void spool_account_dead(
 	(void)idmap_remove(&s->wide, id, NULL);
 	(void)idmap_remove(&s->moved, id, NULL);
 	states_drop(&s->states, id);
-	if (!s->scanned || s->compaction.active)
+	if (s->compaction.active)
 		idmap_put(&s->ended, id, 0);
 	ASSERT(s->n_live > 0);
 	s->n_live--;

@@ -298,8 +298,14 @@ static void test_both_copies_on_disk(void **state)
 	for (int round = 0; round < 3; round++) {
 		bench_reopen(&b);
 		assert_int_equal(b.n_found, 2);
-		if (round == 0)
-			assert_int_equal(b.n_moved, 2);
+		/*
+		 * The original counts: the copy may never have been synced, and
+		 * nobody knows.
+		 */
+		for (unsigned i = 0; i < 2 && round == 0; i++)
+			assert_int_equal(
+			    bench_find(&b, m[i]->id)->m->ref.segment,
+			    m[i]->ref.segment);
 		assert_rcpt_states(bench_find(&b, 2)->m, "pps");
 		assert_true(bench_find(&b, 1)->held);
 		assert_loads(&b, 1, bench_find(&b, 1)->m->ref, m[0]->size);
@@ -308,7 +314,7 @@ static void test_both_copies_on_disk(void **state)
 			bench_turn(&b);
 		}
 	}
-	/* Ended by the newer copy, the older one stays dead. */
+	/* Ended by either, both are dead. */
 	bench_settle(&b, bench_find(&b, 1)->m, SPOOL_DELETE, true, NULL, 0);
 	bench_close(&b);
 	write_file(path, bytes, len);
