@@ -40,6 +40,15 @@ static void remove_run(struct work_job *work)
 	char name[SEGMENT_NAME_BUF];
 	struct err err;
 
+	/*
+	 * The arrivals that needed them may have been removed by a process that
+	 * was killed before it synced that.
+	 */
+	if (job->outcomes && s->durable &&
+	    file_sync_dir(s->dirs.arrivals, &err) < 0) {
+		spool_notes_add(&job->notes, "%s", err.text);
+		return;
+	}
 	for (size_t i = 0; i < job->n; i++) {
 		segment_name(job->numbers[i], name);
 		job->gone[i] =

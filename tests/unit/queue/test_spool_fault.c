@@ -140,7 +140,8 @@ static void note_sync(int fd)
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	n = readlink(link, path, sizeof(path) - 1);
 	path[n > 0 ? n : 0] = '\0';
-	if (strstr(path, wanted) != NULL)
+	if (n >= (ssize_t)strlen(wanted) &&
+	    strcmp(path + n - strlen(wanted), wanted) == 0)
 		wanted_synced = true;
 }
 
@@ -328,6 +329,33 @@ static void test_found_outcomes_are_synced(void **state)
 	assert_false(wanted_synced);
 	wanted = "/none";
 	message_free(m);
+	bench_fini(&b);
+}
+
+static bool outcomes_removed(struct bench *b)
+{
+	return count_files(b, "outcomes", "000000001") == 0;
+}
+
+/*
+ * Outcomes go when the arrivals that needed them are durably gone, and those
+ * may have been removed by a process that did not live to sync that.
+ */
+static void test_removals_found_are_synced(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	bench_init(&b);
+	for (unsigned i = 0; i < 64; i++)
+		bench_reopen(&b);
+	bench_close(&b);
+	wanted = "/arrivals";
+	wanted_synced = false;
+	bench_reopen(&b);
+	bench_tick_until(&b, outcomes_removed);
+	assert_true(wanted_synced);
+	wanted = "/none";
 	bench_fini(&b);
 }
 
@@ -837,6 +865,7 @@ int main(void)
 		cmocka_unit_test(test_synced_before_answered),
 		cmocka_unit_test(test_outcomes_are_synced),
 		cmocka_unit_test(test_found_outcomes_are_synced),
+		cmocka_unit_test(test_removals_found_are_synced),
 		cmocka_unit_test(test_each_call_fails),
 		cmocka_unit_test(test_failed_sync_and_recovery),
 		cmocka_unit_test(test_void_ids_are_known),
