@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -113,6 +114,16 @@ int file_pread_all(
 	return 0;
 }
 
+int file_truncate(int fd, uint64_t size, struct err *err)
+{
+	int rc;
+
+	do
+		rc = ftruncate(fd, (off_t)size);
+	while (rc < 0 && errno == EINTR);
+	return rc < 0 ? err_sys(err, "ftruncate") : 0;
+}
+
 int file_datasync(int fd, struct err *err)
 {
 	int rc;
@@ -206,9 +217,28 @@ int file_open_read(int dirfd, const char *name, struct err *err)
 
 int file_unlink(int dirfd, const char *name, struct err *err)
 {
-	if (unlinkat(dirfd, name, 0) < 0)
-		return err_sys(err, "cannot remove %s", name);
-	return 0;
+	int rc;
+
+	do
+		rc = unlinkat(dirfd, name, 0);
+	while (rc < 0 && errno == EINTR);
+	return rc < 0 ? err_sys(err, "cannot remove %s", name) : 0;
+}
+
+int file_rename(
+    int dirfd, const char *name, const char *new_name, struct err *err)
+{
+	int rc;
+
+	do
+		rc = renameat(dirfd, name, dirfd, new_name);
+	while (rc < 0 && errno == EINTR);
+	return rc < 0 ? err_sys(err, "cannot rename %s", name) : 0;
+}
+
+bool file_no_space(int code)
+{
+	return code == ENOSPC || code == EDQUOT || code == EFBIG;
 }
 
 /* A secret that others can read is none; say what makes it one. */

@@ -22,10 +22,11 @@ MUST_CHECK int file_pwrite_all(
 /* Exactly len bytes; the end of the file before that is a failure. */
 MUST_CHECK int file_pread_all(
     int fd, void *data, size_t len, int64_t offset, struct err *err);
+MUST_CHECK int file_truncate(int fd, uint64_t size, struct err *err);
 MUST_CHECK int file_datasync(int fd, struct err *err);
 MUST_CHECK int file_sync_dir(int dirfd, struct err *err);
 /*
- * A name made or removed by the next four is durable once the caller has synced
+ * A name made or removed by the next five is durable once the caller has synced
  * dirfd by file_sync_dir().
  *
  * mkdir unless it is there, then open it (O_DIRECTORY|O_NOFOLLOW); fd or -1.
@@ -38,6 +39,10 @@ MUST_CHECK int file_create(
 /* Open a regular file for reading, no links followed; fd or -1. */
 MUST_CHECK int file_open_read(int dirfd, const char *name, struct err *err);
 MUST_CHECK int file_unlink(int dirfd, const char *name, struct err *err);
+MUST_CHECK int file_rename(
+    int dirfd, const char *name, const char *new_name, struct err *err);
+/* Is it a lack of space (blocks, i-nodes, quota, size of a file)? */
+bool file_no_space(int code);
 /*
  * A whole small file as a terminated string of *len bytes; free(3) it.  More
  * than `max` bytes is a failure, and so is a symbolic link.  With `secret`, a file that group or others

@@ -20,6 +20,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Tries, one a tick, before a segment is given up. */
+#define TRIES_MAX 60
+
+/* Is it a failure that may pass?  Then the step is to be done again. */
+static bool try_again(
+    struct scan *scan, const struct err *err, struct scan_chunk *chunk)
+{
+	bool passing = err->code == EMFILE || err->code == ENFILE ||
+	    err->code == ENOMEM || err->code == EIO;
+
+	if (!scan->set_aside || !passing || scan->tries >= TRIES_MAX) {
+		scan->tries = 0;
+		return false;
+	}
+	scan->tries++;
+	chunk->again = true;
+	return true;
+}
+
 void scan_init(struct scan *scan, const struct spool_dirs *dirs)
 {
 	*scan = (struct scan){ .dirs = dirs, .reader = { .fd = -1 } };
@@ -70,9 +89,12 @@ static void read_outcomes_of(
 
 	if (segment_open(
 		&r, scan->dirs->outcomes, RECORD_OUTCOMES, number, &err) < 0) {
-		if (err.code == ENOENT && !scan->set_aside)
+		if ((err.code == ENOENT && !scan->set_aside) ||
+		    try_again(scan, &err, chunk))
 			return;
 		scan->blind = true;
+		if (scan->set_aside)
+			stat_add(STAT_SPOOL_DAMAGED, 1);
 		spool_notes_add(
 		    &chunk->notes, "outcomes/%09u: %s", number, err.text);
 		return;
@@ -110,9 +132,11 @@ static void read_outcomes_of(
 
 static void read_outcomes(struct scan *scan, struct scan_chunk *chunk)
 {
-	for (size_t i = 0; i < scan->outcomes.n; i++)
+	/* From the first one again: to read a line twice changes nothing. */
+	for (size_t i = 0; i < scan->outcomes.n && !chunk->again; i++)
 		read_outcomes_of(scan, scan->outcomes.items[i], chunk);
-	if (scan->blind)
+	scan->outcomes_read = !chunk->again;
+	if (scan->blind && scan->outcomes_read)
 		spool_notes_add(&chunk->notes,
 		    "outcomes are missing, so what was sent already is not "
 		    "known: every message found is held; release them when "
@@ -184,13 +208,19 @@ static void open_next(struct scan *scan, struct scan_chunk *chunk)
 	struct err err;
 
 	if (segment_open(&scan->reader, scan->dirs->arrivals, RECORD_ARRIVALS,
-		number, &err) == 0)
+		number, &err) == 0) {
+		scan->tries = 0;
+		return;
+	}
+	if (try_again(scan, &err, chunk))
 		return;
 	scan->next++;
 	if (err.code == ENOENT && !scan->set_aside)
 		return;
 	scan->doubtful = true;
 	chunk->keep = number;
+	if (scan->set_aside)
+		stat_add(STAT_SPOOL_DAMAGED, 1);
 	spool_notes_add(
 	    &chunk->notes, "arrivals/%09u is left alone: %s", number, err.text);
 }
@@ -237,12 +267,10 @@ void scan_step(struct scan *scan, struct scan_chunk *chunk)
 	struct segment_item item;
 
 	memset(chunk, 0, sizeof(*chunk));
-	if (!scan->outcomes_read) {
+	if (!scan->outcomes_read)
 		read_outcomes(scan, chunk);
-		scan->outcomes_read = true;
-	}
 	/* The newest one may have been cut short in any way. */
-	while (chunk->n < SCAN_CHUNK && chunk->keep == 0) {
+	while (chunk->n < SCAN_CHUNK && chunk->keep == 0 && !chunk->again) {
 		if (r->fd < 0 && scan->next == scan->arrivals.n) {
 			finish(scan, chunk);
 			return;

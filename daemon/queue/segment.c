@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* Space behind the end that a file system may take for its own reasons. */
@@ -86,23 +87,41 @@ int segment_create(struct segment *g, int dirfd, enum record_kind kind,
 out:
 	if (rc < 0 && fd >= 0) {
 		/* What stays, an empty file, says nothing. */
-		unlinkat(dirfd, name, 0);
+		(void)!file_unlink(dirfd, name, NULL);
 		close(fd);
 	}
 	return rc;
 }
 
+/* A file system may fail only after it has given all that it had left. */
+static bool has_space(int fd, uint64_t bytes)
+{
+	struct statvfs vfs;
+
+	return fstatvfs(fd, &vfs) < 0 ||
+	    bytes / vfs.f_frsize < (uint64_t)vfs.f_bavail;
+}
+
 int segment_reserve(struct segment *g, uint64_t size, struct err *err)
 {
+	uint64_t have = g->reserved > g->end ? g->reserved : g->end;
 	int rc;
 
-	if (size <= g->reserved)
+	if (size <= have)
 		return 0;
+	if (!has_space(g->fd, size - have))
+		return err_set(err, ENOSPC, "no space for %llu bytes more",
+		    (unsigned long long)(size - have));
 	do
 		rc = fallocate(g->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size);
 	while (rc < 0 && errno == EINTR);
-	if (rc < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EIO))
-		return err_sys(err, "cannot reserve space");
+	if (rc < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EIO)) {
+		err_sys(err, "cannot reserve space");
+		/* What it did give is of use to nobody. */
+		if (g->reserved == 0)
+			(void)!file_truncate(g->fd, g->end, NULL);
+		return -1;
+	}
 	g->reserved = size;
 	return 0;
 }
@@ -123,8 +142,8 @@ int segment_sync(struct segment *g, struct err *err)
 
 int segment_rewind(struct segment *g, struct err *err)
 {
-	if (ftruncate(g->fd, (off_t)g->end) < 0)
-		return err_sys(err, "ftruncate");
+	if (file_truncate(g->fd, g->end, err) < 0)
+		return -1;
 	/* That gave the preallocated space back, too. */
 	g->reserved = 0;
 	return segment_sync(g, err);
@@ -140,9 +159,8 @@ void segment_trim(int dirfd, const char *name)
 		return;
 	/* Best effort: it is about space only. */
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-	    st.st_blocks * 512 > st.st_size + TRIM_SLACK &&
-	    ftruncate(fd, st.st_size) < 0)
-		errno = 0;
+	    st.st_blocks * 512 > st.st_size + TRIM_SLACK)
+		(void)!file_truncate(fd, (uint64_t)st.st_size, NULL);
 	close(fd);
 }
 
@@ -150,9 +168,11 @@ void segment_seal(struct segment *g)
 {
 	if (g->fd < 0)
 		return;
-	/* At worst some space stays preallocated until it is unlinked. */
-	if (ftruncate(g->fd, (off_t)g->end) < 0)
-		g->reserved = 0;
+	/*
+	 * At worst some space stays preallocated until it is unlinked, and what
+	 * failed is found by the next scan, unless a line makes it void.
+	 */
+	(void)!file_truncate(g->fd, g->end, NULL);
 	close(g->fd);
 	g->fd = -1;
 }
@@ -162,5 +182,5 @@ void segment_unlink(int dirfd, uint32_t number)
 	char name[SEGMENT_NAME_BUF];
 
 	/* What stays says nothing that is not said elsewhere. */
-	unlinkat(dirfd, segment_name(number, name), 0);
+	(void)!file_unlink(dirfd, segment_name(number, name), NULL);
 }

@@ -183,6 +183,7 @@ void spool_free(struct spool *s)
 	if (s->scan != NULL)
 		scan_fini(s->scan);
 	free(s->scan);
+	free(s->scan_paused);
 	journal_fini(&s->journal);
 	table_fini(&s->arrivals);
 	table_fini(&s->outcomes);
@@ -257,6 +258,7 @@ void spool_tick(struct spool *s, int64_t now_wall_us)
 {
 	s->now_wall_us = now_wall_us;
 	ping_journal(s);
+	spool_resume_scan(s);
 	spool_sync_lines(s);
 	probe_health(s);
 	spool_count_space(s);

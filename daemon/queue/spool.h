@@ -24,6 +24,20 @@
  * scan.  Outcomes are durable at latest one spool_tick() later.  Nothing here
  * is ever delivered in part: a record that does not match its checksum is set
  * aside in failed/ and reported.
+ *
+ * One hole is known.  When the sync of a commit fails and neither the segment
+ * can be cut off nor an outcome be written, the message, though refused, is
+ * still in the file.  This process does not deliver it, and whatever can be
+ * written later makes it void first; only if the process ends before that may
+ * the next one find it.  Its client was told to try again, so it may be
+ * delivered twice.
+ *
+ * Space: arrivals take at most 4 times the records of what is queued and 80
+ * MiB (one segment of 64 MiB and a quarter of one that is not worth the work),
+ * wherever in the segments the queued messages stand; outcomes at most a
+ * quarter of the content of what is queued, 256 bytes for each message, and
+ * 114 MiB, of which 32 are history; large content takes what it is; failed/ is
+ * bounded by keep_failed_us alone.  Segments are given back one a second.
  */
 #ifndef QUEUE_SPOOL_H
 #define QUEUE_SPOOL_H

@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/stat.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -78,13 +79,56 @@ static int check_owner(int fd, const char *path, struct err *err)
 	return 0;
 }
 
-static int take_lock(struct spool_dirs *d, const char *path, struct err *err)
+/* The fd, -1 with errno, or -1 with 0 when something else has the name. */
+static int open_lock(int dirfd)
+{
+	const int flags = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+	struct stat st;
+	int fd = openat(dirfd, "lock", O_RDWR | O_CREAT | flags, 0600);
+
+	/* No mail can be taken there, but that may change while we run. */
+	if (fd < 0 && errno == EROFS)
+		fd = openat(dirfd, "lock", O_RDONLY | flags);
+	if (fd >= 0 && fstat(fd, &st) == 0 && !S_ISREG(st.st_mode)) {
+		close(fd);
+		errno = 0;
+		return -1;
+	}
+	if (fd < 0 && (errno == EISDIR || errno == ELOOP || errno == ENXIO))
+		errno = 0;
+	return fd;
+}
+
+/* What is not ours can be no daemon's lock: it gives way. */
+static int move_lock_aside(struct spool_dirs *d, const char *path,
+    struct spool_notes *notes, struct err *err)
+{
+	char name[32];
+	unsigned n = 1;
+
+	do
+		snprintf(name, sizeof(name), "lock.foreign-%u", n++);
+	while (faccessat(d->top, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0);
+	if (file_rename(d->top, "lock", name, err) < 0)
+		return -1;
+	stat_add(STAT_SPOOL_DAMAGED, 1);
+	spool_notes_add(
+	    notes, "%s/lock was not a regular file: it is %s now", path, name);
+	return 0;
+}
+
+static int take_lock(struct spool_dirs *d, const char *path,
+    struct spool_notes *notes, struct err *err)
 {
 	char text[32];
 	int len;
 
-	d->lock = openat(d->top, "lock",
-	    O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	d->lock = open_lock(d->top);
+	if (d->lock < 0 && errno == 0) {
+		if (move_lock_aside(d, path, notes, err) < 0)
+			return -1;
+		d->lock = open_lock(d->top);
+	}
 	if (d->lock < 0)
 		return err_sys(err, "cannot open %s/lock", path);
 	if (flock(d->lock, LOCK_EX | LOCK_NB) < 0) {
@@ -101,7 +145,7 @@ static int take_lock(struct spool_dirs *d, const char *path, struct err *err)
 	}
 	/* For people, and for the message above; of no importance. */
 	len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
-	if (ftruncate(d->lock, 0) == 0)
+	if (file_truncate(d->lock, 0, NULL) == 0)
 		(void)!pwrite(d->lock, text, (size_t)len, 0);
 	return 0;
 }
@@ -140,17 +184,24 @@ static int open_parts(struct spool_dirs *d, struct err *err)
 	return 0;
 }
 
-int dirs_open(
-    struct spool_dirs *d, const char *path, bool durable, struct err *err)
+/* A read-only file system has nothing to be made durable. */
+static int sync_tree(struct spool_dirs *d, struct err *err)
+{
+	if (file_sync_dir(d->top, err) == 0 && sync_parent(d, err) == 0)
+		return 0;
+	return err->code == EROFS ? 0 : -1;
+}
+
+int dirs_open(struct spool_dirs *d, const char *path, bool durable,
+    struct spool_notes *notes, struct err *err)
 {
 	dirs_init(d);
 	d->top = file_open_dir(AT_FDCWD, path, 0700, err);
 	if (d->top < 0 || check_owner(d->top, path, err) < 0)
 		goto fail;
-	if (take_lock(d, path, err) < 0 || open_parts(d, err) < 0)
+	if (take_lock(d, path, notes, err) < 0 || open_parts(d, err) < 0)
 		goto fail;
-	if (durable &&
-	    (file_sync_dir(d->top, err) < 0 || sync_parent(d, err) < 0))
+	if (durable && sync_tree(d, err) < 0)
 		goto fail;
 	return 0;
 fail:

@@ -17,8 +17,11 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-/* Below this an i-node for the next segment or large file may be missing. */
-#define FREE_INODES_MIN 64
+/*
+ * Two for each kind of file that we make: segments of arrivals and outcomes,
+ * large content, dead letters.  Small, as there are small file systems.
+ */
+#define FREE_INODES_MIN 8
 
 struct space_job {
 	struct spool_job job; /* first */

@@ -41,17 +41,36 @@ static void temporary_name(const char *name, char buf[TEMPORARY_BUF])
 	snprintf(buf, TEMPORARY_BUF, ".%s.tmp", name);
 }
 
+static bool exists(const struct spool_dirs *dirs, const char *name)
+{
+	return faccessat(dirs->failed, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* It, or something that cannot be removed where it would be written. */
+static bool is_taken(const struct spool_dirs *dirs, const char *name)
+{
+	char temporary[TEMPORARY_BUF];
+
+	temporary_name(name, temporary);
+	if (exists(dirs, temporary))
+		(void)!file_unlink(dirs->failed, temporary, NULL);
+	return exists(dirs, name) || exists(dirs, temporary);
+}
+
 static int begin_file(
     const struct spool_dirs *dirs, const char *name, struct err *err)
 {
 	char temporary[TEMPORARY_BUF];
 
 	temporary_name(name, temporary);
-	unlinkat(dirs->failed, temporary, 0);
+	(void)!file_unlink(dirs->failed, temporary, NULL);
 	return file_create(dirs->failed, temporary, 0600, err);
 }
 
-/* Closes fd.  `rc` tells whether the content could be written. */
+/*
+ * Closes fd.  `rc` tells whether the content could be written.  After a failure
+ * no name is left: what is written again later must not stand there twice.
+ */
 static int end_file(const struct spool_dirs *dirs, const char *name, int fd,
     bool durable, int rc, struct err *err)
 {
@@ -61,19 +80,17 @@ static int end_file(const struct spool_dirs *dirs, const char *name, int fd,
 	if (rc == 0 && durable)
 		rc = file_datasync(fd, err);
 	close(fd);
-	if (rc == 0 &&
-	    renameat(dirs->failed, temporary, dirs->failed, name) < 0)
-		rc = err_sys(err, "cannot rename %s", temporary);
-	if (rc == 0 && durable)
-		rc = file_sync_dir(dirs->failed, err);
-	if (rc < 0)
-		unlinkat(dirs->failed, temporary, 0);
-	return rc;
-}
-
-static bool exists(const struct spool_dirs *dirs, const char *name)
-{
-	return faccessat(dirs->failed, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	if (rc == 0)
+		rc = file_rename(dirs->failed, temporary, name, err);
+	if (rc < 0) {
+		(void)!file_unlink(dirs->failed, temporary, NULL);
+		return -1;
+	}
+	if (durable && file_sync_dir(dirs->failed, err) < 0) {
+		(void)!file_unlink(dirs->failed, name, NULL);
+		return -1;
+	}
+	return 0;
 }
 
 /* Does the file hold these bytes of the segment, and no more? */
@@ -223,7 +240,7 @@ static int write_letter(const struct spool_dirs *dirs, bool durable,
 
 	id_format(m->id, id);
 	snprintf(name, sizeof(name), "%s.eml", id);
-	for (unsigned i = 2; exists(dirs, name); i++)
+	for (unsigned i = 2; is_taken(dirs, name); i++)
 		snprintf(name, sizeof(name), "%s.%u.eml", id, i);
 	fd = begin_file(dirs, name, err);
 	if (fd < 0)

@@ -51,15 +51,10 @@ void journal_fini(struct journal *j)
 	free(j->iov);
 }
 
-static bool is_no_space(int code)
-{
-	return code == ENOSPC || code == EDQUOT || code == EFBIG;
-}
-
 /* A lack that goes away by itself and has harmed nothing. */
 static bool is_lack(int code)
 {
-	return is_no_space(code) || code == EMFILE || code == ENFILE ||
+	return file_no_space(code) || code == EMFILE || code == ENFILE ||
 	    code == ENOMEM;
 }
 
@@ -230,7 +225,7 @@ static void write_group(struct journal *j, size_t first, size_t n)
 	if (gather(j, first, n, &n_iov, &bytes) < 0)
 		return;
 	if (segment_append(&j->arrivals, j->iov, n_iov, bytes, &err) < 0) {
-		bool undone = is_no_space(err.code) &&
+		bool undone = file_no_space(err.code) &&
 		    segment_rewind(&j->arrivals, NULL) == 0;
 
 		group_failed(j, first, n, undone, &err);
@@ -343,6 +338,9 @@ static void finish(struct journal *j, struct journal_job *job)
 		job->rc = journal_sync_lines(j, &job->err);
 	if (job->kind == JOURNAL_SEAL || job->kind == JOURNAL_CLOSE)
 		close_arrivals(j);
+	/* Once a tick, for what the scan has found. */
+	if (job->kind == JOURNAL_NOTHING && j->outcomes_ok)
+		(void)!journal_reserve_outcomes(j, &j->outcomes, 0, NULL);
 	if (job->kind == JOURNAL_CLOSE)
 		journal_close_outcomes(j);
 	job->end = job->kind == JOURNAL_SYNC ? j->outcomes.end : job->end;

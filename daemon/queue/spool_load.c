@@ -59,7 +59,9 @@ static int open_large(
 	char name[ID_BUF];
 	int fd = file_open_read(dirs->large, id_format(id, name), err);
 
-	if (fd < 0 && err->code == ENOENT)
+	/* Gone, or something else stands there. */
+	if (fd < 0 &&
+	    (err->code == ENOENT || err->code == EINVAL || err->code == ELOOP))
 		err->code = EBADMSG;
 	return fd;
 }

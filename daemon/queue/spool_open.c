@@ -154,7 +154,7 @@ struct spool *spool_open(const struct spool_options *options,
 	scan_init(s->scan, &s->dirs);
 	s->scan->set_aside = true;
 	s->scan->durable = s->durable;
-	if (dirs_open(&s->dirs, s->directory, s->durable, err) < 0) {
+	if (dirs_open(&s->dirs, s->directory, s->durable, &s->early, err) < 0) {
 		journal_init(&s->journal, &s->dirs, false, 0);
 		spool_free(s);
 		return NULL;

@@ -5,8 +5,9 @@
  * Lines that are not known to be durable stay in `pending`, so whatever fails
  * they can be written again, to a fresh file: doubled lines say the same.
  * outcomes_ok is false while outcomes cannot be made durable: then nothing can
- * be promised or settled.  Invariant: while it is true, `outcomes` is open and
- * holds the first `written` bytes of `pending` at its end.
+ * be promised or settled.  Invariant: while it is true, `outcomes` is open,
+ * holds the first `written` bytes of `pending` at its end, and has room for
+ * what may be in flight.
  */
 #include "queue/spool_private.h"
 
@@ -18,6 +19,8 @@
 /* Delivery needs no free space: room for the outcomes of all that is queued. */
 #define RESERVE_BYTES (1024u * 1024)
 #define RESERVE_PER_MESSAGE 256u
+/* On a full disk, after a restart, that much has to do: some 60 lines. */
+#define RESERVE_LEAST (16u * 1024)
 
 static struct journal_note *add_note(
     struct journal *j, enum journal_note_kind kind)
@@ -62,6 +65,15 @@ int journal_reserve_outcomes(
 	if (segment_reserve(g, need + RESERVE_BYTES, NULL) == 0)
 		return 0;
 	return segment_reserve(g, need, err);
+}
+
+/* Room to go on delivering, if not to take mail. */
+static int reserve_some(struct journal *j, struct segment *g, struct err *err)
+{
+	if (journal_reserve_outcomes(j, g, 0, NULL) == 0)
+		return 0;
+	return segment_reserve(
+	    g, g->end + j->pending.len - j->written + RESERVE_LEAST, err);
 }
 
 void journal_close_outcomes(struct journal *j)
@@ -115,8 +127,8 @@ int journal_renew_outcomes(struct journal *j, struct err *err)
 		j->next_outcomes++, j->highest, j->durable, err) < 0)
 		return -1;
 	j->written = 0;
-	if (journal_reserve_outcomes(j, &g, 0, err) < 0 ||
-	    write_lines(j, &g, err) < 0 || segment_sync(&g, err) < 0) {
+	if (reserve_some(j, &g, err) < 0 || write_lines(j, &g, err) < 0 ||
+	    segment_sync(&g, err) < 0) {
 		drop_attempt(j);
 		j->attempt = g.number;
 		j->written = written;
@@ -157,16 +169,39 @@ int journal_sync_lines(struct journal *j, struct err *err)
 	return 0;
 }
 
+static bool has_room(const struct segment *g)
+{
+	return g->reserved >= g->end + RESERVE_LEAST / 2;
+}
+
+/* Before there is no room for a line, and not when: SES has it by then. */
+static void keep_room(struct journal *j)
+{
+	struct err err;
+
+	if (has_room(&j->outcomes) || reserve_some(j, &j->outcomes, &err) == 0)
+		return;
+	stat_add(STAT_SPOOL_ERRORS, 1);
+	/* It may take long until the next sync, and find another segment. */
+	if (journal_sync_lines(j, NULL) < 0 || has_room(&j->outcomes))
+		return;
+	j->outcomes_ok = false;
+	journal_note_health(j, &err);
+}
+
 void journal_flush_lines(struct journal *j)
 {
 	struct err err;
 
 	if (!j->outcomes_ok || j->written == j->pending.len)
 		return;
-	if (write_lines(j, &j->outcomes, &err) < 0)
+	if (write_lines(j, &j->outcomes, &err) < 0) {
 		(void)!replace_outcomes(j, &err);
-	else if (!j->durable)
+		return;
+	}
+	if (!j->durable)
 		forget_lines(j);
+	keep_room(j);
 }
 
 /* Outcomes have segments, too, so that old ones can go. */

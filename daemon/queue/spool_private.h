@@ -53,8 +53,8 @@ void spool_notes_fini(struct spool_notes *n);
 
 void dirs_init(struct spool_dirs *d);
 /* Makes and checks the tree, and takes the lock. */
-MUST_CHECK int dirs_open(
-    struct spool_dirs *d, const char *path, bool durable, struct err *err);
+MUST_CHECK int dirs_open(struct spool_dirs *d, const char *path, bool durable,
+    struct spool_notes *notes, struct err *err);
 /* Of an existing spool, to look at; no lock. */
 MUST_CHECK int dirs_open_read(
     struct spool_dirs *d, const char *path, struct err *err);
@@ -253,6 +253,7 @@ struct scan_chunk {
 	uint32_t keep; /* a segment that may not be removed; 0: none */
 	struct spool_notes notes;
 	bool done;
+	bool again; /* something could not be opened just now: a step later */
 };
 
 struct scan {
@@ -263,6 +264,7 @@ struct scan {
 	uint64_t highest; /* ids of large files up to this are old */
 
 	bool outcomes_read;
+	unsigned tries; /* to open the next segment, in vain */
 	size_t next; /* arrivals segment */
 	struct segment_reader reader;
 	struct idmap finished, seen; /* sets of ids */
@@ -352,6 +354,7 @@ struct spool {
 	struct spool_states states;
 
 	struct scan *scan; /* while it runs */
+	struct spool_job *scan_paused; /* until the next tick */
 	bool scanned;
 	struct spool_notes early; /* trouble met by spool_open() */
 	struct spool_compaction compaction;
@@ -389,6 +392,7 @@ void spool_account_written(struct spool *s, struct spool_ref ref, uint64_t end);
 struct spool_ref spool_where(
     const struct spool *s, uint64_t id, struct spool_ref ref);
 
+void spool_resume_scan(struct spool *s);
 void spool_sync_lines(struct spool *s);
 void spool_compact(struct spool *s);
 void spool_remove_segments(struct spool *s);

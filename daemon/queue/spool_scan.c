@@ -4,7 +4,9 @@
  * One step at a time: the next one is submitted when the loop has taken what
  * the last one found, so memory stays bounded and nothing else waits for long.
  * What this process commits meanwhile lies in segments that are not on the
- * scan's list, and is not reported.  Nothing is removed or compacted before
+ * scan's list, and is not reported.  What cannot be opened for want of a
+ * descriptor, or by a bad disk, is tried again with every tick for a minute: a
+ * queue must not look empty for a moment's trouble.  Nothing is removed or compacted before
  * the end, as counts of live messages are not complete.
  */
 #include "queue/spool_private.h"
@@ -58,8 +60,13 @@ static void scan_done(struct work_job *work)
 	if (chunk->keep != 0)
 		table_find(&s->arrivals, chunk->keep)->keep = true;
 	if (!chunk->done && !s->closing) {
+		bool again = chunk->again;
+
 		scan_chunk_fini(chunk);
-		spool_submit(s, s->disk, &job->job);
+		if (again)
+			s->scan_paused = &job->job;
+		else
+			spool_submit(s, s->disk, &job->job);
 		return;
 	}
 	/* What was not taken is not counted: nothing may be removed. */
@@ -71,6 +78,15 @@ static void scan_done(struct work_job *work)
 	free(job);
 	if (s->scanned)
 		s->events->on_scan_done(s->ctx);
+}
+
+void spool_resume_scan(struct spool *s)
+{
+	struct spool_job *job = s->scan_paused;
+
+	s->scan_paused = NULL;
+	if (job != NULL)
+		spool_submit(s, s->disk, job);
 }
 
 void spool_scan(struct spool *s)

@@ -255,6 +255,11 @@ static void feed_body(struct outbound *o)
 		size_t n =
 		    left < OUTBOUND_CHUNK ? (size_t)left : OUTBOUND_CHUNK;
 
+		if (left == 0 && !spool_can_settle(o->relay->spool)) {
+			/* Without its dot nothing has been sent. */
+			lose(o, LOSS_SHUTDOWN, "outcomes cannot be recorded");
+			return;
+		}
 		if (left == 0) {
 			if (o->unrecorded == NULL)
 				end_body(o);

@@ -10,6 +10,7 @@
 #include "relay/session.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/stat.h"
@@ -124,6 +125,13 @@ static void answer_content(
 		session_goodbye(s, "4.3.2", "shutting down");
 }
 
+/* What to say when the spool could not take it. */
+static enum server_content spool_failure(const struct err *err)
+{
+	return file_no_space(err->code) ? SERVER_CONTENT_NO_SPACE
+					: SERVER_CONTENT_FAILED;
+}
+
 static void on_committed(void *ctx, int rc, const struct err *err)
 {
 	struct session *s = ctx;
@@ -149,7 +157,7 @@ static void on_committed(void *ctx, int rc, const struct err *err)
 	if (rc == 0)
 		answer_content(s, SERVER_CONTENT_OK, id);
 	else
-		answer_content(s, SERVER_CONTENT_FAILED, err->text);
+		answer_content(s, spool_failure(err), err->text);
 	if (s->mode != SESSION_CLOSED)
 		session_serve(s);
 }
@@ -221,7 +229,7 @@ static void on_appended(void *ctx, int rc, const struct err *err)
 	if (rc != 0) {
 		log_msg(LOG_LEVEL_ERROR, LOG_CLEANUP, s->m->id,
 		    "content cannot be written: %s", err->text);
-		refuse_content(s, SERVER_CONTENT_FAILED);
+		refuse_content(s, spool_failure(err));
 	}
 	if (s->ended)
 		session_end_content(s);

@@ -1,246 +1,12 @@
 /*
- * The spool when system calls fail and when the process is killed.
- *
- * The calls that change files are defined here, over those of the C library,
- * and can be told to fail: the n-th one, once or from then on, until a run
- * ends without the fault having fired.
+ * The spool when system calls fail (fault_test.h) and when the process is
+ * killed: the n-th call fails, once or from then on, until a run ends without
+ * the fault having fired.
  */
-#include "spool_test.h"
+#include "fault_test.h"
 
 #include <signal.h>
-#include <stdatomic.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
-
-enum { CALL_WRITE = 1, CALL_SYNC = 2, CALL_OPEN = 4, CALL_OTHER = 8 };
-enum { ALL_CALLS = 15, FDS = 1024 };
-
-static struct fault {
-	atomic_uint calls; /* which kinds count; 0: none */
-	int code;
-	bool lasting;
-	atomic_int left; /* until it fires */
-	atomic_bool fired;
-	atomic_bool full; /* no space but what was reserved */
-	atomic_bool synced_again; /* an fd, after it had failed to */
-} fault;
-
-static atomic_bool sync_failed[FDS];
-static _Atomic off_t reserved[FDS];
-
-/*
- * What a promise depends on: files of arrivals and large that were written to
- * and not synced, directories of them with new entries and not synced.
- */
-enum { WATCH_PROMISE = 1, WATCH_OUTCOMES = 2 };
-static atomic_int watched[FDS];
-static atomic_bool unsynced[FDS];
-
-static int watch_dir(int dirfd)
-{
-	char link[32], path[256];
-	ssize_t n;
-
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", dirfd);
-	n = readlink(link, path, sizeof(path) - 1);
-	path[n > 0 ? n : 0] = '\0';
-	if (strstr(path, "/arrivals") != NULL || strstr(path, "/large") != NULL)
-		return WATCH_PROMISE;
-	return strstr(path, "/outcomes") != NULL ? WATCH_OUTCOMES : 0;
-}
-
-static bool any_unsynced(int kind)
-{
-	for (int fd = 0; fd < FDS; fd++)
-		if (watched[fd] == kind && unsynced[fd])
-			return true;
-	return false;
-}
-
-static void note_open(int dirfd, int fd, int flags)
-{
-	if (fd < 0)
-		return;
-	sync_failed[fd % FDS] = false;
-	reserved[fd % FDS] = 0;
-	unsynced[fd % FDS] = false;
-	watched[fd % FDS] = flags & O_CREAT ? watch_dir(dirfd) : 0;
-	if (watched[fd % FDS] == 0)
-		return;
-	watched[dirfd % FDS] = watched[fd % FDS];
-	unsynced[dirfd % FDS] = true;
-}
-
-static void note_write(int fd)
-{
-	if (watched[fd % FDS])
-		unsynced[fd % FDS] = true;
-}
-
-static bool fails(unsigned kind)
-{
-	if ((fault.calls & kind) == 0)
-		return false;
-	if (atomic_fetch_sub(&fault.left, 1) > 1)
-		return false;
-	if (atomic_exchange(&fault.fired, true) && !fault.lasting)
-		return false;
-	errno = fault.code;
-	return true;
-}
-
-static bool no_space(int fd, off_t end)
-{
-	if (!fault.full || end <= reserved[fd % FDS])
-		return false;
-	errno = ENOSPC;
-	return true;
-}
-
-ssize_t pwritev(int fd, const struct iovec *iov, int n, off_t offset)
-{
-	off_t end = offset;
-
-	for (int i = 0; i < n; i++)
-		end += (off_t)iov[i].iov_len;
-	if (no_space(fd, end))
-		return -1;
-	/* A write that fails may have done a part of its work. */
-	if (fails(CALL_WRITE)) {
-		int code = errno;
-
-		syscall(SYS_pwrite64, fd, iov[0].iov_base, iov[0].iov_len / 2,
-		    offset);
-		errno = code;
-		return -1;
-	}
-	note_write(fd);
-	return syscall(SYS_pwritev, fd, iov, n, offset, 0);
-}
-
-ssize_t pwrite(int fd, const void *data, size_t len, off_t offset)
-{
-	if (fails(CALL_WRITE) || no_space(fd, offset + (off_t)len))
-		return -1;
-	note_write(fd);
-	return syscall(SYS_pwrite64, fd, data, len, offset);
-}
-
-/* The end of a path, and whether such a file was synced. */
-static const char *wanted = "/none";
-static atomic_bool wanted_synced;
-
-static void note_sync(int fd)
-{
-	char link[32], path[256];
-	ssize_t n;
-
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = readlink(link, path, sizeof(path) - 1);
-	path[n > 0 ? n : 0] = '\0';
-	if (n >= (ssize_t)strlen(wanted) &&
-	    strcmp(path + n - strlen(wanted), wanted) == 0)
-		wanted_synced = true;
-}
-
-static int sync_call(int fd, long number)
-{
-	note_sync(fd);
-	if (sync_failed[fd % FDS])
-		fault.synced_again = true;
-	if (fails(CALL_SYNC)) {
-		/* Directories are another matter: nothing is lost there. */
-		sync_failed[fd % FDS] = number == SYS_fdatasync;
-		return -1;
-	}
-	unsynced[fd % FDS] = false;
-	return (int)syscall(number, fd);
-}
-
-int fdatasync(int fd)
-{
-	return sync_call(fd, SYS_fdatasync);
-}
-
-int fsync(int fd)
-{
-	return sync_call(fd, SYS_fsync);
-}
-
-int ftruncate(int fd, off_t len)
-{
-	if (fails(CALL_OTHER))
-		return -1;
-	reserved[fd % FDS] = 0;
-	return (int)syscall(SYS_ftruncate, fd, len);
-}
-
-int fallocate(int fd, int mode, off_t offset, off_t len)
-{
-	if (fails(CALL_OTHER))
-		return -1;
-	if (no_space(fd, offset + len))
-		return -1;
-	if (syscall(SYS_fallocate, fd, mode, offset, len) < 0)
-		return -1;
-	reserved[fd % FDS] = offset + len;
-	return 0;
-}
-
-int openat(int dirfd, const char *name, int flags, ...)
-{
-	mode_t mode = 0;
-	va_list ap;
-	long fd;
-
-	va_start(ap, flags);
-	if (flags & O_CREAT)
-		mode = va_arg(ap, mode_t);
-	va_end(ap);
-	if (fails(CALL_OPEN))
-		return -1;
-	fd = syscall(SYS_openat, dirfd, name, flags, mode);
-	note_open(dirfd, (int)fd, flags);
-	return (int)fd;
-}
-
-int unlinkat(int dirfd, const char *name, int flags)
-{
-	return fails(CALL_OTHER)
-	    ? -1
-	    : (int)syscall(SYS_unlinkat, dirfd, name, flags);
-}
-
-int renameat(int from, const char *name, int to, const char *new_name)
-{
-	return fails(CALL_OTHER)
-	    ? -1
-	    : (int)syscall(SYS_renameat, from, name, to, new_name);
-}
-
-int mkdirat(int dirfd, const char *name, mode_t mode)
-{
-	return fails(CALL_OTHER) ? -1
-				 : (int)syscall(SYS_mkdirat, dirfd, name, mode);
-}
-
-static void arm(unsigned calls, int code, bool lasting, int n)
-{
-	fault.calls = 0;
-	fault.code = code;
-	fault.lasting = lasting;
-	fault.left = n;
-	fault.fired = false;
-	fault.synced_again = false;
-	fault.calls = calls;
-}
-
-static void disarm(void)
-{
-	fault.calls = 0;
-}
 
 /* --- order --- */
 
@@ -445,9 +211,7 @@ static void run_life(struct run *r)
 		r->b.port = NULL;
 		return;
 	}
-	spool_scan(r->b.spool);
-	while (!r->b.scan_done)
-		bench_turn(&r->b);
+	bench_scan(&r->b);
 	for (unsigned i = 0; i < 5; i++)
 		run_commit(r, i);
 	run_settle(r, 0);
@@ -523,14 +287,18 @@ static void test_each_call_fails(void **state)
 		{ CALL_WRITE, EIO, false, true },
 		{ CALL_WRITE, ENOSPC, false, true },
 		{ CALL_WRITE, ENOSPC, true, false },
+		{ CALL_WRITE, EDQUOT, false, true },
 		{ CALL_OPEN, EMFILE, false, true },
+		{ CALL_OPEN, ENOSPC, false, true },
+		{ CALL_READ, EIO, false, true },
+		{ CALL_OTHER, ENOSPC, false, true },
 		{ CALL_OPEN, EIO, true, false },
 		{ CALL_OTHER, EIO, false, true },
 		{ CALL_OTHER, EIO, true, false },
-		{ ALL_CALLS, EIO, false, true },
+		{ ALL_CHANGES, EIO, false, true },
 		/* What cannot be voided may be found: nothing can be said. */
-		{ ALL_CALLS, EIO, true, false },
-		{ ALL_CALLS, EROFS, true, false },
+		{ ALL_CHANGES, EIO, true, false },
+		{ ALL_CHANGES, EROFS, true, false },
 	};
 	int n_runs = 0;
 
@@ -585,6 +353,40 @@ static void test_failed_sync_and_recovery(void **state)
 	bench_fini(&b);
 }
 
+static void test_outcomes_cannot_be_written(void **state)
+{
+	struct message *m[2];
+	struct bench b;
+
+	(void)state;
+	bench_init(&b);
+	bench_reopen(&b);
+	for (unsigned i = 0; i < 2; i++) {
+		m[i] = make_message(1 + i, 100, 1);
+		assert_int_equal(bench_commit(&b, m[i]), 0);
+	}
+	arm(ALL_CHANGES, EROFS, true, 1);
+	bench_settle(&b, m[0], SPOOL_SENT, true, NULL, 0);
+	while (b.healthy)
+		bench_turn(&b);
+	assert_false(spool_can_settle(b.spool));
+	for (unsigned i = 0; i < 3; i++) {
+		spool_tick(b.spool, 0);
+		bench_turn(&b);
+		assert_false(b.healthy);
+	}
+	/* What came while nothing could be written is not forgotten. */
+	bench_settle(&b, m[1], SPOOL_SENT, true, NULL, 0);
+	disarm();
+	bench_tick_until(&b, is_healthy);
+	assert_true(spool_can_settle(b.spool));
+	bench_reopen(&b);
+	assert_int_equal(b.n_found, 0);
+	for (unsigned i = 0; i < 2; i++)
+		message_free(m[i]);
+	bench_fini(&b);
+}
+
 /*
  * A void id is not given again either when the clock is behind it at the next
  * start and the line that made it void is not in the newest file.
@@ -618,10 +420,140 @@ static void test_void_ids_are_known(void **state)
 	bench_fini(&b);
 }
 
-static void test_outcomes_cannot_be_written(void **state)
+/* No new segment can be made: that is told, and tried again. */
+static void test_segment_cannot_be_made(void **state)
+{
+	struct message *m = make_message(1, 100, 1);
+	struct bench b;
+
+	(void)state;
+	bench_init(&b);
+	bench_reopen(&b);
+	arm(CALL_OPEN, EIO, false, 1);
+	assert_int_equal(bench_commit(&b, m), -1);
+	assert_true(fault.fired);
+	assert_false(b.healthy);
+	assert_true(spool_can_settle(b.spool));
+	assert_non_null(spool_refusal(b.spool, 0));
+	/* Not even tried before a probe went well. */
+	assert_int_equal(bench_commit(&b, m), -1);
+	disarm();
+	bench_tick_until(&b, is_healthy);
+	assert_int_equal(bench_commit(&b, m), 0);
+	/* For want of a descriptor nothing is ill: the next one may find one. */
+	bench_reopen(&b);
+	b.n_health = 0;
+	m->id = 2;
+	arm(CALL_OPEN, EMFILE, false, 1);
+	assert_int_equal(bench_commit(&b, m), -1);
+	assert_true(fault.fired);
+	assert_null(spool_refusal(b.spool, 0));
+	assert_int_equal(bench_commit(&b, m), 0);
+	assert_int_equal(b.n_health, 0);
+	disarm();
+	message_free(m);
+	bench_fini(&b);
+}
+
+/*
+ * A sync fails, nothing works any more, and the process is killed before it can
+ * say that the message is void: the segment was cut off before that.
+ */
+static void test_failed_sync_is_cut_off(void **state)
 {
 	struct message *m[2];
 	struct bench b;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	bench_init(&b);
+	for (unsigned i = 0; i < 2; i++)
+		m[i] = make_message(1 + i, 100, 1);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		bench_reopen(&b);
+		if (bench_commit(&b, m[0]) < 0)
+			_exit(1);
+		arm(CALL_SYNC | CALL_OPEN, EIO, true, 1);
+		if (bench_commit(&b, m[1]) == 0 || spool_can_settle(b.spool))
+			_exit(2);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	/* The outcomes of that process tell nothing. */
+	bench_reopen(&b);
+	assert_non_null(bench_find(&b, 1));
+	assert_null(bench_find(&b, 2));
+	for (unsigned i = 0; i < 2; i++)
+		message_free(m[i]);
+	bench_fini(&b);
+}
+
+static int bury(struct bench *b, const struct message *m)
+{
+	struct spool_letter letter = {
+		.id = m->id, .ref = m->ref, .reason = "test"
+	};
+	struct answer a = { 0 };
+
+	spool_bury(b->spool, &letter, on_answer, &a);
+	bench_wait(b, &a);
+	return a.rc;
+}
+
+/* The outcome that follows a letter relies on it, and on its name. */
+static void test_letters_are_synced(void **state)
+{
+	struct message *m = make_message(1, 5000, 1);
+	struct bench b;
+
+	(void)state;
+	bench_init(&b);
+	bench_reopen(&b);
+	assert_int_equal(bench_commit(&b, m), 0);
+	/* The name cannot be made durable: then it is not there. */
+	arm(CALL_SYNC, EIO, false, 2);
+	assert_int_equal(bury(&b, m), -1);
+	assert_true(fault.fired);
+	assert_int_equal(count_files(&b, "failed", ""), 0);
+	disarm();
+	assert_int_equal(bury(&b, m), 0);
+	assert_false(any_unsynced(WATCH_FAILED));
+	assert_int_equal(count_files(&b, "failed", ""), 1);
+	message_free(m);
+	bench_fini(&b);
+}
+
+/* Calls that do a part of their work, and calls that are interrupted. */
+static void test_short_and_interrupted(void **state)
+{
+	struct run r = { 0 };
+
+	(void)state;
+	bench_init(&r.b);
+	r.b.options.segment_bytes = 8192;
+	fault.trickle = true;
+	run_life(&r);
+	assert_true(r.b.healthy);
+	for (unsigned i = 0; i < RUN_MESSAGES; i++)
+		assert_true(r.acked[i]);
+	assert_int_equal(count_files(&r.b, "failed", "0"), 1);
+	run_judge(&r, true);
+	fault.trickle = false;
+	for (unsigned i = 0; i < RUN_MESSAGES; i++)
+		message_free(r.m[i]);
+	bench_fini(&r.b);
+}
+
+/* A message that cannot be read now may be read later; nothing else suffers. */
+static void test_read_fails(void **state)
+{
+	struct message *m[2];
+	struct bench b;
+	struct err err;
 
 	(void)state;
 	bench_init(&b);
@@ -630,95 +562,106 @@ static void test_outcomes_cannot_be_written(void **state)
 		m[i] = make_message(1 + i, 100, 1);
 		assert_int_equal(bench_commit(&b, m[i]), 0);
 	}
-	arm(ALL_CALLS, EROFS, true, 1);
-	bench_settle(&b, m[0], SPOOL_SENT, true, NULL, 0);
-	while (b.healthy)
-		bench_turn(&b);
-	assert_false(spool_can_settle(b.spool));
-	for (unsigned i = 0; i < 3; i++) {
-		spool_tick(b.spool, 0);
-		bench_turn(&b);
-		assert_false(b.healthy);
+	for (int n = 1; n <= 3; n++) {
+		arm(CALL_READ, EIO, false, n);
+		assert_null(bench_load(&b, 1, m[0]->ref, &err));
+		assert_int_equal(err.code, EIO);
+		disarm();
 	}
-	/* What came while nothing could be written is not forgotten. */
-	bench_settle(&b, m[1], SPOOL_SENT, true, NULL, 0);
+	arm(CALL_OPEN, EMFILE, false, 1);
+	assert_null(bench_load(&b, 1, m[0]->ref, &err));
+	assert_int_equal(err.code, EMFILE);
 	disarm();
-	bench_tick_until(&b, is_healthy);
-	assert_true(spool_can_settle(b.spool));
-	bench_reopen(&b);
-	assert_int_equal(b.n_found, 0);
+	assert_int_equal(count_files(&b, "failed", ""), 0);
+	assert_true(b.healthy);
+	assert_loads(&b, 1, m[0]->ref, 100);
+	assert_loads(&b, 2, m[1]->ref, 100);
 	for (unsigned i = 0; i < 2; i++)
 		message_free(m[i]);
 	bench_fini(&b);
 }
 
-/* A full disk takes no mail, but everything queued can be settled. */
-static void test_full_disk(void **state)
+/*
+ * The file system was made read-only, and we start on it: what is queued is
+ * found, but nothing may be sent, as it could not be marked.
+ */
+static void test_read_only_at_start(void **state)
 {
-	struct message *m[50], *more = make_message(100, 9000, 1);
+	struct message *m[3];
+	struct bench b;
+
+	(void)state;
+	bench_init(&b);
+	bench_reopen(&b);
+	for (unsigned i = 0; i < 3; i++)
+		m[i] = make_message(1 + i, 100, 1);
+	assert_int_equal(bench_commit(&b, m[0]), 0);
+	assert_int_equal(bench_commit(&b, m[1]), 0);
+	bench_close(&b);
+	fault.read_only = true;
+	bench_reopen(&b);
+	assert_int_equal(b.n_found, 2);
+	assert_false(bench_find(&b, 1)->held);
+	assert_false(b.healthy);
+	assert_false(spool_can_settle(b.spool));
+	assert_non_null(spool_refusal(b.spool, 0));
+	assert_int_equal(bench_commit(&b, m[2]), -1);
+	assert_int_equal(count_files(&b, "outcomes", ""), 1);
+	fault.read_only = false;
+	bench_tick_until(&b, is_healthy);
+	assert_true(spool_can_settle(b.spool));
+	m[2]->id = 4;
+	assert_int_equal(bench_commit(&b, m[2]), 0);
+	bench_settle(&b, bench_find(&b, 1)->m, SPOOL_SENT, true, NULL, 0);
+	bench_reopen(&b);
+	assert_int_equal(b.n_found, 2);
+	assert_null(bench_find(&b, 1));
+	for (unsigned i = 0; i < 3; i++)
+		message_free(m[i]);
+	bench_fini(&b);
+}
+
+/* For want of a descriptor the queue must not look empty, or uncertain. */
+static void test_scan_tries_again(void **state)
+{
+	static const int codes[] = { EMFILE, EIO };
+	struct message *m[20];
 	struct bench b;
 
 	(void)state;
 	bench_init(&b);
 	b.options.segment_bytes = 8192;
 	bench_reopen(&b);
-	for (unsigned i = 0; i < 50; i++) {
-		m[i] = make_message(1 + i, 1000, 1);
+	for (unsigned i = 0; i < 20; i++) {
+		m[i] = make_message(1 + i, 3000, 1);
 		assert_int_equal(bench_commit(&b, m[i]), 0);
 	}
-	fault.full = true;
-	assert_int_equal(bench_commit(&b, more), -1);
-	for (unsigned i = 0; i < 50; i++)
-		bench_settle(&b, m[i], SPOOL_SENT, true, NULL, 0);
-	spool_tick(b.spool, 0);
-	bench_turn(&b);
-	assert_true(spool_can_settle(b.spool));
-	/* By itself, as soon as there is space. */
-	fault.full = false;
-	assert_int_equal(bench_commit(&b, more), 0);
-	bench_reopen(&b);
-	assert_int_equal(b.n_found, 1);
-	assert_loads(&b, 100, b.found->m->ref, 9000);
-	for (unsigned i = 0; i < 50; i++)
-		message_free(m[i]);
-	message_free(more);
-	bench_fini(&b);
-}
-
-/* The kernel's own word for it: a limit on the size of files. */
-static void test_file_size_limit(void **state)
-{
-	struct bench b;
-	int status;
-	pid_t pid;
-
-	(void)state;
-	bench_init(&b);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		struct rlimit limit = { 100000, 100000 };
-
-		setrlimit(RLIMIT_FSIZE, &limit);
-		bench_reopen(&b);
-		for (unsigned i = 0; i < 20; i++) {
-			size_t len = i % 4 == 3 ? 200000 : 30000;
-			struct message *m = make_message(1 + i, len, 1);
-			int expected = len > 100000 ? -1 : 0;
-
-			/* The last of a file may fail, not the next one. */
-			if (bench_commit(&b, m) != expected &&
-			    (expected < 0 ||
-				(m->id += 100, bench_commit(&b, m)) != 0))
-				_exit(1);
-		}
+	bench_settle(&b, m[0], SPOOL_SENT, true, NULL, 0);
+	for (int n = 1; n <= 6; n++) {
 		bench_close(&b);
-		_exit(b.healthy ? 0 : 2);
+		bench_open(&b);
+		arm(CALL_OPEN, codes[n % 2], false, n);
+		bench_scan(&b);
+		assert_true(fault.fired);
+		disarm();
+		assert_int_equal(b.n_found, 19);
+		assert_null(bench_find(&b, 1));
+		for (struct known *k = b.found; k != NULL; k = k->next)
+			assert_false(k->held);
+		assert_int_equal(b.n_trouble, 0);
 	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(status, 0);
-	bench_reopen(&b);
-	assert_int_equal(b.n_found, 15);
+	/* And it can be closed while it waits. */
+	bench_close(&b);
+	bench_open(&b);
+	arm(CALL_OPEN, EIO, true, 3);
+	spool_scan(b.spool);
+	while (!fault.fired)
+		bench_turn(&b);
+	bench_glance(&b);
+	bench_close(&b);
+	disarm();
+	for (unsigned i = 0; i < 20; i++)
+		message_free(m[i]);
 	bench_fini(&b);
 }
 
@@ -868,10 +811,15 @@ int main(void)
 		cmocka_unit_test(test_removals_found_are_synced),
 		cmocka_unit_test(test_each_call_fails),
 		cmocka_unit_test(test_failed_sync_and_recovery),
-		cmocka_unit_test(test_void_ids_are_known),
 		cmocka_unit_test(test_outcomes_cannot_be_written),
-		cmocka_unit_test(test_full_disk),
-		cmocka_unit_test(test_file_size_limit),
+		cmocka_unit_test(test_void_ids_are_known),
+		cmocka_unit_test(test_segment_cannot_be_made),
+		cmocka_unit_test(test_failed_sync_is_cut_off),
+		cmocka_unit_test(test_letters_are_synced),
+		cmocka_unit_test(test_short_and_interrupted),
+		cmocka_unit_test(test_read_fails),
+		cmocka_unit_test(test_read_only_at_start),
+		cmocka_unit_test(test_scan_tries_again),
 		cmocka_unit_test(test_killed_at_any_moment),
 	};
 
