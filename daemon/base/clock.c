@@ -1,5 +1,5 @@
 /*
- * The two clocks of the loop thread, read once a turn, and their formats.
+ * The clocks of the loop thread, read once a turn, and their formats.
  *
  * Owns the cached times.  A clock that was never read is read at the first
  * question, so programs without a loop get the time of their start.  Names of
@@ -11,7 +11,7 @@
 #include <time.h>
 
 static enum { UNREAD, REAL, FAKE } source;
-static int64_t mono_us, wall_us;
+static int64_t mono_us, wall_us, boot_us;
 
 static const char days[][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri",
 	"Sat" };
@@ -22,7 +22,7 @@ static int64_t read_us(clockid_t id)
 {
 	struct timespec ts;
 
-	/* Fails for an unknown clock only, and these two are known. */
+	/* Fails for an unknown clock only, and these are known. */
 	ASSERT(clock_gettime(id, &ts) == 0);
 	return ts.tv_sec * US_PER_S + ts.tv_nsec / 1000;
 }
@@ -34,6 +34,7 @@ void clock_update(void)
 	source = REAL;
 	mono_us = read_us(CLOCK_MONOTONIC);
 	wall_us = read_us(CLOCK_REALTIME);
+	boot_us = read_us(CLOCK_BOOTTIME);
 }
 
 int64_t clock_mono_us(void)
@@ -50,11 +51,19 @@ int64_t clock_wall_us(void)
 	return wall_us;
 }
 
+int64_t clock_boot_us(void)
+{
+	if (source == UNREAD)
+		clock_update();
+	return boot_us;
+}
+
 void clock_set_fake(int64_t fake_mono_us, int64_t fake_wall_us)
 {
 	source = FAKE;
 	mono_us = fake_mono_us;
 	wall_us = fake_wall_us;
+	boot_us = fake_mono_us;
 }
 
 void clock_set_real(void)

@@ -1,13 +1,15 @@
 /*
- * The two clocks, in microseconds, read once per turn of the loop.
+ * The clocks, in microseconds, read once per turn of the loop.
  *
  * clock_mono_us()  runs evenly and never jumps: timers, ages of connections,
  *                  delays, due times of retries.
- * clock_wall_us()  the time of day: message ids, Received:, expiry of
- *                  messages over restarts.
+ * clock_wall_us()  the time of day, which may jump: message ids, Received:,
+ *                  log lines.
+ * clock_boot_us()  as the first, but it goes on while the machine sleeps, and
+ *                  processes of one boot agree on it: ages over restarts.
  *
  * Policy code (floor 1) takes `now` as an argument instead.  Loop thread only;
- * tests replace both clocks by clock_set_fake().
+ * tests replace the clocks by clock_set_fake(): it sets the third to mono_us.
  */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
@@ -20,6 +22,7 @@
 void clock_update(void); /* read the system's clocks; the loop calls it */
 int64_t clock_mono_us(void);
 int64_t clock_wall_us(void);
+int64_t clock_boot_us(void);
 void clock_set_fake(int64_t mono_us, int64_t wall_us);
 void clock_set_real(void);
 /* "Sat, 21 Nov 2026 10:00:01 +0000" (RFC 5322 3.3), in UTC; size >= 40. */

@@ -38,6 +38,7 @@ enum log_component {
 	LOG_CLEANUP, /* a message becoming durable */
 	LOG_QMGR, /* the queue */
 	LOG_SMTP, /* deliveries to SES */
+	LOG_BOUNCE, /* notices of failures */
 	LOG_CONTROL, /* the operator */
 	LOG_MASTER, /* start, stop, reload, spool */
 };

@@ -21,6 +21,7 @@ static const char *const components[] = {
 	[LOG_SMTPD] = "smtpd",
 	[LOG_CLEANUP] = "cleanup",
 	[LOG_QMGR] = "qmgr",
+	[LOG_BOUNCE] = "bounce",
 	[LOG_SMTP] = "smtp",
 	[LOG_CONTROL] = "control",
 	[LOG_MASTER] = "master",

@@ -6,16 +6,23 @@
  */
 #include "base/mem.h"
 
-#include "base/base.h"
+#include "base/crash.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* Not the fault of the message that is being worked on: see base/crash.h. */
+NORETURN static void out_of_memory(size_t size)
+{
+	crash_enter(0, CRASH_NONE);
+	fatal("out of memory: %zu bytes", size);
+}
+
 static void *checked(void *p, size_t size)
 {
 	if (!p)
-		fatal("out of memory: %zu bytes", size);
+		out_of_memory(size);
 	return p;
 }
 
@@ -65,7 +72,7 @@ char *xvasprintf(const char *fmt, va_list ap)
 	char *s = NULL;
 
 	if (vasprintf(&s, fmt, ap) < 0)
-		fatal("out of memory: formatted string");
+		out_of_memory(0);
 	return s;
 }
 

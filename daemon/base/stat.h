@@ -25,6 +25,10 @@
 	    "Recipients by outcome")                                           \
 	X(MESSAGES_UNCERTAIN, "messages_uncertain_total", "", COUNTER,         \
 	    "Final replies lost: SES may or may not have the message")         \
+	X(MESSAGES_QUARANTINED, "messages_quarantined_total", "", COUNTER,     \
+	    "Messages held because they crashed the daemon again and again")   \
+	X(NOTICES, "notices_total", "", COUNTER,                               \
+	    "Failure notices sent (bounce.from)")                              \
 	X(SPOOL_ERRORS, "spool_errors_total", "", COUNTER,                     \
 	    "Failed operations on the spool")                                  \
 	X(SPOOL_DAMAGED, "spool_damaged_total", "", COUNTER,                   \

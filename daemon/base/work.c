@@ -13,6 +13,7 @@
  */
 #include "base/work.h"
 
+#include "base/crash.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -170,6 +171,7 @@ static void *worker_main(void *arg)
 	struct work_list jobs;
 
 	pthread_setname_np(pthread_self(), w->name);
+	crash_thread_init();
 	pthread_mutex_lock(&w->lock);
 	for (;;) {
 		size_t n;
@@ -189,14 +191,21 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
-/* A new thread inherits the mask, so it is set before and put back after. */
+/*
+ * A new thread inherits the mask, so it is set before and put back after.  A
+ * fault that is blocked would end the process without its handler; abort(3)
+ * sees to its own signal, and one that was sent belongs to the loop thread.
+ */
 static void start_threads(struct worker *w)
 {
-	sigset_t all, saved;
+	static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL };
+	sigset_t most, saved;
 	int rc;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &saved);
+	sigfillset(&most);
+	for (size_t i = 0; i < ARRAY_LEN(faults); i++)
+		sigdelset(&most, faults[i]);
+	pthread_sigmask(SIG_SETMASK, &most, &saved);
 	for (int i = 0; i < w->n_threads; i++) {
 		rc = pthread_create(&w->threads[i], NULL, worker_main, w);
 		if (rc != 0)

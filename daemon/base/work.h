@@ -11,7 +11,8 @@
  * takes everything that waits as one batch (work_new_batch): while the batch
  * runs, the next one gathers.  That is what makes group commit.
  *
- * All worker threads block every signal.
+ * Worker threads block every signal but those of a fault of their own, which
+ * base/crash.h is told of.
  */
 #ifndef BASE_WORK_H
 #define BASE_WORK_H

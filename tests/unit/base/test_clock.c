@@ -18,6 +18,7 @@ static void test_unread_clock_is_read(void **state)
 	(void)state;
 	assert_true(llabs(clock_wall_us() - now_us) < 60 * US_PER_S);
 	assert_true(clock_mono_us() > 0);
+	assert_true(clock_boot_us() >= clock_mono_us());
 }
 
 static void test_time_stands_still_within_a_turn(void **state)
@@ -45,6 +46,7 @@ static void test_fake_clock_stays_until_real(void **state)
 	clock_update();
 	assert_int_equal(clock_mono_us(), 7);
 	assert_int_equal(clock_wall_us(), -5);
+	assert_int_equal(clock_boot_us(), 7);
 	clock_set_real();
 	assert_true(clock_mono_us() > 7);
 	assert_true(clock_wall_us() > 0);
