@@ -54,8 +54,11 @@ void body_move(struct body *to, struct body *from);
 struct message {
 	uint64_t id;
 	int64_t arrival_us; /* wall clock */
+	/* The spool clock at its commit (queue/spool_clock.h); 0: not known. */
+	int64_t clock_us;
 	char *sender; /* "" is the null sender */
 	bool body_8bit; /* the client said BODY=8BITMIME */
+	bool notice; /* ours, of a failure: its own failure makes none */
 	char *peer; /* "localhost[127.0.0.1]" */
 	char *helo;
 	char *message_id; /* of the header, without <>; "" when it has none */

@@ -213,6 +213,11 @@ int record_encode_head(const struct message *m,
 
 	record_encode_time(m->arrival_us, time);
 	append_value(out, "time", time);
+	if (m->clock_us > 0) {
+		snprintf(number, sizeof(number), "clock %020" PRId64 "\n",
+		    m->clock_us);
+		append_str(out, number);
+	}
 	append_value(out, "peer", m->peer);
 	append_value(out, "helo", m->helo);
 	append_value(out, "from", m->sender);
@@ -221,6 +226,8 @@ int record_encode_head(const struct message *m,
 		append_str(out, "8bit\n");
 	if (extra->held)
 		append_str(out, "held\n");
+	if (m->notice)
+		append_str(out, "notice\n");
 	if (m->large) {
 		snprintf(number, sizeof(number),
 		    "large %020" PRIu64 " %016" PRIx64 "\n", m->size,
@@ -265,6 +272,17 @@ static int head_large(
 	return slice_parse_hex(value, &extra->large_sum);
 }
 
+/* Times that no clock shows count as none. */
+static int head_clock(struct message *m, struct slice value)
+{
+	uint64_t us;
+
+	if (slice_parse_u64(value, &us) < 0)
+		return -1;
+	m->clock_us = us < INT64_MAX / 4 ? (int64_t)us : 0;
+	return 0;
+}
+
 /* Text fields of the envelope; each may stand once. */
 static int head_text(char **field, struct slice value)
 {
@@ -289,8 +307,12 @@ static int head_line(struct message *m, struct record_extra *extra,
 		return head_text(&m->message_id, value);
 	if (slice_eq_str(key, "large"))
 		return head_large(m, extra, value);
+	if (slice_eq_str(key, "clock"))
+		return head_clock(m, value);
 	if (slice_eq_str(key, "8bit"))
 		m->body_8bit = true;
+	if (slice_eq_str(key, "notice"))
+		m->notice = true;
 	if (slice_eq_str(key, "held"))
 		extra->held = true;
 	if (slice_eq_str(key, "time")) {

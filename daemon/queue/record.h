@@ -10,19 +10,23 @@
  *
  *   message 1 NONCE SEGMENT OFFSET ID HEADLEN BODYLEN HEADSUM BODYSUM CHECK
  *   time 2026-11-21T10:00:01.123456Z       the head: one `key value` a line,
- *   peer localhost[127.0.0.1]              values escaped (record_escape)
+ *   clock 00001795257601123456             values escaped (record_escape)
+ *   peer localhost[127.0.0.1]
  *   helo app
  *   from user@example.com
  *   8bit                                   the client said BODY=8BITMIME
  *   message-id a@b
  *   held                                   when it was copied while held
+ *   notice                                 of a failure, and ours
  *   large SIZE SUM                         the content is in large/ID
  *   rcpt p you@example.com                 state as enum rcpt_state
  *   ...content, exactly as it will be sent...
  *   end ID
  *
  * The line that begins it names the file's nonce and its own place, so text
- * that quotes a record is never taken for one.  Sums are XXH3-64; CHECK is
+ * that quotes a record is never taken for one.  `time` is the wall clock's,
+ * `clock` the spool clock's in microseconds (spool_clock.h; heads of earlier
+ * versions have none, their age is by `time`).  Sums are XXH3-64; CHECK is
  * that of the line before it.  Keys that a reader does not know are skipped.
  *
  * An outcome is one line, closed by its checksum:

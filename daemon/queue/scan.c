@@ -53,6 +53,7 @@ void scan_fini(struct scan *scan)
 	idmap_fini(&scan->seen);
 	idmap_fini(&scan->large);
 	states_fini(&scan->states);
+	marks_fini(&scan->marks);
 }
 
 void scan_chunk_fini(struct scan_chunk *chunk)
@@ -173,6 +174,42 @@ static void damaged(struct scan *scan, const struct segment_item *item,
 		chunk->keep = r->number;
 }
 
+static struct message *decode(
+    const struct segment_item *item, struct record_extra *extra)
+{
+	struct crash_mark before = crash_enter(item->line.id, CRASH_SCAN);
+	struct message *m =
+	    record_decode_head(item->text, item->line.id, extra);
+
+	crash_leave(before);
+	return m;
+}
+
+/* Has crashed us before; true when it may not even be decoded. */
+static bool marked(struct scan *scan, const struct segment_item *item,
+    struct scan_chunk *chunk, struct scan_entry *entry)
+{
+	struct spool_mark *mark = marks_find(&scan->marks, item->line.id);
+	char id[ID_BUF];
+
+	if (mark == NULL)
+		return false;
+	mark->alive = true;
+	entry->crashed = mark_total(mark) >= MARKS_ENOUGH;
+	if (mark->n[CRASH_COPY] >= MARKS_ENOUGH)
+		chunk->keep = scan->reader.number;
+	if (mark->n[CRASH_SCAN] < MARKS_ENOUGH)
+		return false;
+	spool_notes_add(&chunk->notes,
+	    "message %s crashed the daemon %u times while it was being %s: it "
+	    "is treated as damage",
+	    id_format(mark->id, id), mark->n[CRASH_SCAN], mark_words(mark));
+	stat_add(STAT_MESSAGES_QUARANTINED, 1);
+	damaged(scan, item, chunk);
+	add_dead(chunk, item->line.ref); /* compaction may not touch it */
+	return true;
+}
+
 static void record(struct scan *scan, const struct segment_item *item,
     struct scan_chunk *chunk)
 {
@@ -185,7 +222,9 @@ static void record(struct scan *scan, const struct segment_item *item,
 		add_dead(chunk, line->ref);
 		return;
 	}
-	entry.message = record_decode_head(item->text, line->id, &extra);
+	if (marked(scan, item, chunk, &entry))
+		return;
+	entry.message = decode(item, &extra);
 	if (entry.message == NULL) {
 		damaged(scan, item, chunk);
 		return;
@@ -198,6 +237,9 @@ static void record(struct scan *scan, const struct segment_item *item,
 	entry.held = extra.held;
 	states_apply(&scan->states, entry.message, &entry.held);
 	entry.held = entry.held || scan->blind;
+	/* Once it is held, it was told. */
+	entry.crashed = entry.crashed && !entry.held;
+	entry.held = entry.held || entry.crashed;
 	idmap_put(&scan->seen, line->id, 0);
 	chunk->entries[chunk->n++] = entry;
 }

@@ -7,6 +7,7 @@
  */
 #include "queue/spool_private.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -15,7 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define EXPIRE_TICKS 60
+#define MINUTE_TICKS 60
 /* A segment without a live message is closed after so long without a commit. */
 #define IDLE_TICKS 10
 
@@ -180,6 +181,7 @@ void spool_configure(struct spool *s, const struct spool_options *options)
 
 void spool_free(struct spool *s)
 {
+	spool_end_marks(s);
 	if (s->scan != NULL)
 		scan_fini(s->scan);
 	free(s->scan);
@@ -256,7 +258,6 @@ static void seal_idle(struct spool *s)
 
 void spool_tick(struct spool *s, int64_t now_wall_us)
 {
-	s->now_wall_us = now_wall_us;
 	ping_journal(s);
 	spool_resume_scan(s);
 	spool_sync_lines(s);
@@ -265,8 +266,11 @@ void spool_tick(struct spool *s, int64_t now_wall_us)
 	seal_idle(s);
 	spool_remove_segments(s);
 	spool_compact(s);
-	if (s->ticks % EXPIRE_TICKS == 0)
+	atomic_store(&s->dirs.clock_us, spool_clock_now(s));
+	if (s->ticks % MINUTE_TICKS == 0) {
 		spool_expire_failed(s);
+		spool_save_clock(s, now_wall_us);
+	}
 	s->ticks++;
 }
 
@@ -296,6 +300,7 @@ void spool_close(struct spool *s)
 	spool_unlink_large(s, s->gone, s->n_gone);
 	s->gone = NULL;
 	s->n_gone = 0;
+	spool_save_clock(s, clock_wall_us());
 	pump(s);
 	work_free(s->journal_worker);
 	work_free(s->disk);

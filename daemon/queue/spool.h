@@ -9,6 +9,8 @@
  *   large/ID           content over 1 MiB, referred to by its arrival
  *   failed/ID.eml      dead letter: content, with envelope, reason and last
  *                      reply in X-Sesrelayd-* header lines at its top
+ *   clock              the spool clock: see queue/spool_clock.h
+ *   crashed            messages that crashed us: see queue/spool_marks.h
  *   failed/damaged-SEGMENT-OFFSET
  *                      bytes of arrivals/SEGMENT that could not be read as
  *                      records
@@ -59,11 +61,17 @@ struct spool_options {
 struct spool_found {
 	struct message *message; /* envelope only; the callback's from now on */
 	/*
-	 * How long it has waited, never negative: as far as that can be known
-	 * of a wall clock that may have jumped.
+	 * How long it has waited, by the spool clock (queue/spool_clock.h);
+	 * never negative.
 	 */
 	int64_t age_us;
 	bool held;
+	/*
+	 * Set when it is held because it crashed the daemon so often, and that
+	 * is new: what it was being ("sent"); the callback records the hold.
+	 */
+	unsigned n_crashes;
+	const char *crashed_while;
 };
 
 struct spool_events {
@@ -112,7 +120,7 @@ void spool_close(struct spool *s);
 /*
  * Once a second: syncs outcomes that are not synced, seals and removes what
  * can go, starts compaction, looks at free space, probes an unhealthy spool,
- * expires dead letters.
+ * expires dead letters, keeps the spool clock.
  */
 void spool_tick(struct spool *s, int64_t now_wall_us);
 

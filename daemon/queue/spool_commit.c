@@ -251,6 +251,7 @@ void spool_commit(struct spool *s, struct message *m, struct spool_large *large,
 	ASSERT(m->id != 0 && m->n_rcpts > 0 && m->n_rcpts <= UINT16_MAX);
 	m->large = large != NULL;
 	m->size = large != NULL ? large->size : m->body.len;
+	m->clock_us = spool_clock_now(s);
 	journal_job_init(job, JOURNAL_COMMIT);
 	job->message = m;
 	commit->message = m;

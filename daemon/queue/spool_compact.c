@@ -62,9 +62,11 @@ static bool is_dead(const struct compact_job *job, uint32_t offset)
 
 static int read_live(struct compact_job *job, const struct segment_item *item)
 {
+	struct crash_mark before = crash_enter(item->line.id, CRASH_COPY);
 	struct message *m = segment_load(job->job.spool->dirs.arrivals,
 	    item->line.id, item->line.ref, &job->extras[job->n], &job->err);
 
+	crash_leave(before);
 	/* Damage stays where it is; spool_load() will tell. */
 	if (m == NULL)
 		return job->err.code == EBADMSG ? 0 : -1;

@@ -47,7 +47,7 @@ void spool_notes_fini(struct spool_notes *n)
 
 void dirs_init(struct spool_dirs *d)
 {
-	*d = (struct spool_dirs){ -1, -1, -1, -1, -1, -1 };
+	*d = (struct spool_dirs){ -1, -1, -1, -1, -1, -1, 0 };
 }
 
 void dirs_close(struct spool_dirs *d)
@@ -272,6 +272,54 @@ int dirs_each(int dirfd, bool (*fn)(void *ctx, const char *name), void *ctx,
 	}
 	closedir(dir);
 	return rc;
+}
+
+int dirs_replace(const struct spool_dirs *d, const char *name, const void *data,
+    size_t len, bool durable, struct err *err)
+{
+	char temporary[64];
+	int fd;
+
+	snprintf(temporary, sizeof(temporary), ".%s.tmp", name);
+	unlinkat(d->top, temporary, 0);
+	fd = openat(d->top, temporary,
+	    O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+	    0600);
+	if (fd < 0)
+		return err_sys(err, "cannot create %s", temporary);
+	if (file_write_all(fd, data, len, err) < 0 ||
+	    (durable && file_datasync(fd, err) < 0))
+		goto fail;
+	if (renameat(d->top, temporary, d->top, name) < 0) {
+		err_sys(err, "cannot rename %s", temporary);
+		goto fail;
+	}
+	return fd;
+fail:
+	close(fd);
+	unlinkat(d->top, temporary, 0);
+	return -1;
+}
+
+char *dirs_read(int dirfd, const char *name, size_t max, size_t *len)
+{
+	int fd = file_open_read(dirfd, name, NULL);
+	char *text = NULL;
+	ssize_t n = -1;
+
+	if (fd < 0)
+		return NULL;
+	text = xmalloc(max + 1);
+	while ((n = pread(fd, text, max, 0)) < 0 && errno == EINTR)
+		;
+	close(fd);
+	if (n < 0) {
+		free(text);
+		return NULL;
+	}
+	text[n] = '\0';
+	*len = (size_t)n;
+	return text;
 }
 
 struct listing {

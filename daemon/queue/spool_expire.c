@@ -2,7 +2,9 @@
  * What the loop asks disk threads to look at from time to time: free space,
  * and the age of what lies in failed/.
  *
- * A dead letter, or a piece of damage, is as old as its file.
+ * A dead letter, or a piece of damage, is as old as its file says, and that was
+ * set by the spool clock (spool_failed.c): a wall clock that jumps a month ahead
+ * removes nothing, nor does one that was wrong when the file was made.
  */
 #include "queue/spool_private.h"
 
@@ -134,7 +136,7 @@ void spool_expire_failed(struct spool *s)
 	job->job.work.run = expire_run;
 	job->job.work.done = expire_done;
 	job->before_us = s->options.keep_failed_us > 0
-	    ? s->now_wall_us - s->options.keep_failed_us
+	    ? spool_clock_now(s) - s->options.keep_failed_us
 	    : INT64_MIN;
 	spool_submit(s, s->disk, &job->job);
 }

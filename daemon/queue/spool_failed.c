@@ -3,11 +3,13 @@
  *
  * On disk threads.  A file gets its name only when it is whole and durable: it
  * is written as .NAME.tmp, synced, renamed, and the directory is synced; what
- * a crash leaves of that is removed at the next start.  Text from outside is
+ * a crash leaves of that is removed at the next start.  Its time of change is
+ * the spool clock's, for spool_expire.c.  Text from outside is
  * escaped before it becomes a header line.
  */
 #include "queue/spool_private.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/stat.h"
@@ -74,9 +76,14 @@ static int begin_file(
 static int end_file(const struct spool_dirs *dirs, const char *name, int fd,
     bool durable, int rc, struct err *err)
 {
+	int64_t now_us = atomic_load(&dirs->clock_us);
+	struct timespec now = { .tv_sec = now_us / US_PER_S };
+	struct timespec times[2] = { now, now };
 	char temporary[TEMPORARY_BUF];
 
 	temporary_name(name, temporary);
+	/* At worst its age is by the wall clock. */
+	(void)!futimens(fd, times);
 	if (rc == 0 && durable)
 		rc = file_datasync(fd, err);
 	close(fd);
@@ -258,6 +265,7 @@ static int write_letter(const struct spool_dirs *dirs, bool durable,
 static void bury_run(struct work_job *work)
 {
 	struct bury_job *job = CONTAINER_OF(work, struct bury_job, job.work);
+	struct crash_mark before = crash_enter(job->letter.id, CRASH_BURY);
 	const struct spool *s = job->job.spool;
 	struct message *m;
 
@@ -269,6 +277,7 @@ static void bury_run(struct work_job *work)
 		job->rc = write_letter(
 		    &s->dirs, s->durable, m, &job->letter, &job->err);
 	message_free(m);
+	crash_leave(before);
 }
 
 static void bury_done(struct work_job *work)

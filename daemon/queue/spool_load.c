@@ -129,10 +129,13 @@ static void load_run(struct work_job *work)
 {
 	struct load_job *job = CONTAINER_OF(work, struct load_job, job.work);
 	const struct spool_dirs *dirs = &job->job.spool->dirs;
+	struct crash_mark before;
 
+	before = crash_enter(job->id, CRASH_LOAD);
 	job->message = load_message(dirs, job->id, job->ref, &job->err);
 	if (job->message == NULL && job->err.code == EBADMSG)
 		failed_set_aside_record(dirs, job->ref, &job->notes);
+	crash_leave(before);
 }
 
 static void load_done(struct work_job *work)
@@ -173,9 +176,11 @@ void spool_load(struct spool *s, uint64_t id, struct spool_ref ref,
 static void read_run(struct work_job *work)
 {
 	struct read_job *job = CONTAINER_OF(work, struct read_job, job.work);
+	struct crash_mark before = crash_enter(job->id, CRASH_LOAD);
 
 	job->rc = load_large(&job->job.spool->dirs, job->id, job->offset,
 	    job->len, job->out, &job->err);
+	crash_leave(before);
 }
 
 static void read_done(struct work_job *work)

@@ -150,6 +150,7 @@ struct spool *spool_open(const struct spool_options *options,
 	s->events = events;
 	s->ctx = ctx;
 	s->can_commit = s->can_settle = true;
+	s->marks_fd = -1;
 	s->scan = xcalloc(1, sizeof(*s->scan));
 	scan_init(s->scan, &s->dirs);
 	s->scan->set_aside = true;
@@ -169,6 +170,9 @@ struct spool *spool_open(const struct spool_options *options,
 		id_init(s->journal.highest);
 	s->journal.highest = id_last();
 	s->scan->highest = id_last();
+	spool_begin_clock(s);
+	spool_begin_marks(s);
+	marks_copy(&s->scan->marks, &s->marks);
 	journal_start(&s->journal);
 	spool_take_notes(s, &s->journal.notes);
 	s->journal_worker =

@@ -16,6 +16,9 @@
  *   spool_scan.c     reading the whole spool (scan.c) for the daemon
  *   spool_compact.c  copying the last live messages of a segment
  *   spool_remove.c   removing segments
+ *   spool_start.c    what is kept from start to start: the spool clock, and
+ *                    marks of messages that crashed us
+ *   spool_clock.c    the clock itself, spool_marks.c the marks; both pure
  *
  * Who owns what: `struct journal` is the journal thread's while that runs;
  * everything else in `struct spool` is the loop thread's.  Jobs carry copies;
@@ -27,6 +30,8 @@
 #include "queue/idmap.h"
 #include "queue/segment.h"
 #include "queue/spool.h"
+#include "queue/spool_clock.h"
+#include "queue/spool_marks.h"
 
 #include <stdatomic.h>
 
@@ -34,6 +39,9 @@
 
 struct spool_dirs {
 	int top, lock, arrivals, outcomes, large, failed; /* -1: not open */
+	/* The spool clock at the last tick: the age of what is put in failed/.
+	 * The loop's to set. */
+	_Atomic int64_t clock_us;
 };
 
 /* Numbers of segments, ascending. */
@@ -62,6 +70,14 @@ void dirs_close(struct spool_dirs *d);
 /* Calls fn for every name but "." and ".."; false from fn ends it. */
 MUST_CHECK int dirs_each(int dirfd, bool (*fn)(void *ctx, const char *name),
     void *ctx, struct err *err);
+/*
+ * A small file of the spool's own, whole or as it was: written beside it and
+ * renamed.  The descriptor, open for appending, or -1.
+ */
+MUST_CHECK int dirs_replace(const struct spool_dirs *d, const char *name,
+    const void *data, size_t len, bool durable, struct err *err);
+/* At most `max` bytes of a file; NULL when it is not there or not readable. */
+char *dirs_read(int dirfd, const char *name, size_t max, size_t *len);
 /* Segments in a directory; other names are noted. */
 MUST_CHECK int dirs_segments(int dirfd, const char *what,
     struct spool_numbers *numbers, struct spool_notes *notes, struct err *err);
@@ -244,6 +260,7 @@ struct scan_entry {
 	struct message *message; /* NULL: the record at `dead` is */
 	bool held;
 	struct spool_ref dead;
+	bool crashed; /* quarantined now, see spool_marks.h */
 };
 
 /* What one step found. */
@@ -270,6 +287,7 @@ struct scan {
 	struct idmap finished, seen; /* sets of ids */
 	struct idmap large; /* ids of live large messages */
 	struct spool_states states;
+	struct spool_marks marks; /* its own; `alive` is its news */
 	bool doubtful; /* something may be hidden: keep large files */
 	bool blind; /* outcomes are missing: what is found is held */
 };
@@ -353,6 +371,12 @@ struct spool {
 	struct idmap ended;
 	struct spool_states states;
 
+	/* Kept from start to start (spool_start.c). */
+	struct spool_clock clock; /* as it was at the start */
+	struct spool_marks marks;
+	int marks_fd; /* for the handler of crashes */
+	bool saving_clock, saving_marks, marks_dirty;
+
 	struct scan *scan; /* while it runs */
 	struct spool_job *scan_paused; /* until the next tick */
 	bool scanned;
@@ -373,7 +397,6 @@ struct spool {
 	uint64_t remove_tick; /* not before */
 	uint64_t free_bytes;
 	size_t n_failed;
-	int64_t now_wall_us;
 };
 
 void spool_free(struct spool *s);
@@ -393,6 +416,18 @@ struct spool_ref spool_where(
     const struct spool *s, uint64_t id, struct spool_ref ref);
 
 void spool_resume_scan(struct spool *s);
+/* What is kept from start to start (spool_start.c). */
+void spool_begin_clock(struct spool *s);
+int64_t spool_clock_now(const struct spool *s);
+void spool_save_clock(struct spool *s, int64_t wall_us);
+/* Reads the marks of earlier crashes, and opens the file for those to come. */
+void spool_begin_marks(struct spool *s);
+/* After the scan: those that it did not meet are not needed any more. */
+void spool_sift_marks(struct spool *s, const struct spool_marks *met);
+/* The operator says that it may go. */
+void spool_forget_mark(struct spool *s, uint64_t id);
+void spool_end_marks(struct spool *s);
+
 void spool_sync_lines(struct spool *s);
 void spool_compact(struct spool *s);
 void spool_remove_segments(struct spool *s);

@@ -11,7 +11,6 @@
  */
 #include "queue/spool_private.h"
 
-#include "base/clock.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -33,7 +32,8 @@ static void scan_entry(struct spool *s, struct scan_entry *entry)
 {
 	struct message *m = entry->message;
 	struct spool_found found = { .message = m, .held = entry->held };
-	int64_t now_us = clock_wall_us();
+	int64_t now_us = spool_clock_now(s), since_us;
+	struct spool_mark *mark;
 
 	if (m == NULL) {
 		segment_add_dead(table_find(&s->arrivals, entry->dead.segment),
@@ -41,8 +41,14 @@ static void scan_entry(struct spool *s, struct scan_entry *entry)
 		return;
 	}
 	entry->message = NULL;
-	if (m->arrival_us < now_us)
-		found.age_us = now_us - m->arrival_us;
+	since_us = m->clock_us > 0 ? m->clock_us : m->arrival_us;
+	if (since_us < now_us)
+		found.age_us = now_us - since_us;
+	mark = marks_find(&s->marks, m->id);
+	if (entry->crashed && mark != NULL) {
+		found.n_crashes = mark_total(mark);
+		found.crashed_while = mark_words(mark);
+	}
 	states_keep(&s->states, m, entry->held);
 	spool_account_live(s, m);
 	s->events->on_found(s->ctx, &found);
@@ -55,8 +61,14 @@ static void scan_done(struct work_job *work)
 	struct spool *s = spool_job_end(&job->job);
 
 	spool_report_notes(s, &chunk->notes);
-	for (size_t i = 0; i < chunk->n && !s->closing; i++)
+	for (size_t i = 0; i < chunk->n && !s->closing; i++) {
+		const struct message *m = chunk->entries[i].message;
+		struct crash_mark before =
+		    crash_enter(m != NULL ? m->id : 0, CRASH_SCAN);
+
 		scan_entry(s, &chunk->entries[i]);
+		crash_leave(before);
+	}
 	if (chunk->keep != 0)
 		table_find(&s->arrivals, chunk->keep)->keep = true;
 	if (!chunk->done && !s->closing) {
@@ -72,6 +84,8 @@ static void scan_done(struct work_job *work)
 	/* What was not taken is not counted: nothing may be removed. */
 	s->scanned = chunk->done && !s->closing;
 	s->scan = NULL;
+	if (s->scanned)
+		spool_sift_marks(s, &job->scan->marks);
 	scan_fini(job->scan);
 	free(job->scan);
 	scan_chunk_fini(chunk);

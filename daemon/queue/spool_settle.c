@@ -87,6 +87,8 @@ void spool_settle(struct spool *s, const struct spool_outcome *outcome)
 	encode_lines(outcome, &job->journal.lines);
 	spool_submit_journal(s, &job->journal, lines_done);
 	s->lines_dirty = true;
+	if (outcome->event == SPOOL_RELEASE)
+		spool_forget_mark(s, outcome->id);
 	if (ends)
 		spool_account_dead(s, outcome->id, outcome->ref, outcome->size);
 	else

@@ -326,6 +326,8 @@ static UNUSED void assert_same_envelope(
 	assert_string_equal(a->helo, b->helo);
 	assert_string_equal(a->message_id, b->message_id);
 	assert_int_equal(a->body_8bit, b->body_8bit);
+	assert_int_equal(a->clock_us, b->clock_us);
+	assert_int_equal(a->notice, b->notice);
 	assert_int_equal(a->size, b->size);
 	assert_int_equal(a->large, b->large);
 	assert_int_equal(a->n_rcpts, b->n_rcpts);

@@ -16,6 +16,8 @@ static struct message *hard_message(bool large)
 	m->helo = xstrdup("\x01\x7f\\x0a\\ \t\r\n\xc3\xa9");
 	m->message_id = xstrdup("<a> b@c");
 	m->body_8bit = true;
+	m->clock_us = large ? INT64_C(1795341601123457) : 0;
+	m->notice = large;
 	m->large = large;
 	m->size = large ? UINT64_C(5000000000) : 0;
 	message_add_rcpt(m, "a@b.example");
