@@ -29,6 +29,17 @@ void header_scan_init(struct header_scan *h);
 void header_scan_feed(struct header_scan *h, const char *in, size_t len);
 
 /*
+ * The header block at the head of canonical content, whole lines of it, at most
+ * `max` bytes; without the empty line.
+ */
+struct slice header_block(struct slice content, size_t max);
+/*
+ * Does the block say that nobody wrote the message by hand (RFC 3834 5:
+ * Auto-Submitted, of any value but "no")?  Such a sender gets no answer.
+ */
+bool header_is_automatic(struct slice block);
+
+/*
  * Our trace field (RFC 5321 4.4), ending in CRLF; HELO name and peer are
  * reduced to harmless characters.  Returns the length; size >= 1024.
  */
