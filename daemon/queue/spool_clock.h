@@ -4,7 +4,7 @@
  * restarts; where nothing ever jumps it shows the wall clock's time.  Ages of
  * messages and of dead letters are measured on it.
  *
- * The file SPOOL/clock is one line, replaced every minute and at close:
+ * The file SPOOL/clock is one line, replaced at open, every minute and at close:
  *
  *   sesrelayd-clock 1 WALL BOOTTIME BOOT-ID TIME CHECK
  *

@@ -9,9 +9,9 @@
  * hexadecimal digits), WORD what it did with it: read (by the start scan),
  * load, send, settle, bury or copy (by compaction).  The lines are appended by
  * the handler of the crash (base/crash.h), so nothing protects them; what is
- * not such a line is skipped.  The file is replaced by one without the
- * messages that are not there any more when a start has read the spool, and by
- * one without a message that is released: it begins anew.
+ * not such a line is skipped.  When a start has read the spool, the file is
+ * replaced by one without the messages that are not there any more, if there
+ * are such; and so it is without a message that is released: that begins anew.
  *
  * With MARKS_ENOUGH lines a message is quarantined: held; if as many of them
  * say "read", its record is not decoded any more but set aside in failed/ like

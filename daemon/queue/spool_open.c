@@ -6,6 +6,7 @@
  */
 #include "queue/spool_private.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
 
@@ -179,6 +180,7 @@ struct spool *spool_open(const struct spool_options *options,
 	    work_new_batch(port, "journal", journal_run, &s->journal);
 	s->disk = work_new(port, "disk", DISK_THREADS);
 	spool_count_space(s);
+	spool_save_clock(s, clock_wall_us());
 	s->opened = true;
 	return s;
 }

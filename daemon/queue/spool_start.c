@@ -126,7 +126,8 @@ void spool_begin_marks(struct spool *s)
 
 	if (text != NULL)
 		marks_parse(&s->marks, slice_of(text, len));
-	s->marks_dirty = len > 0;
+	/* While it is replaced, a mark may be lost: not without need. */
+	s->marks_dirty = len > MARKS_FILE_MAX / 2;
 	free(text);
 	s->marks_fd = openat(s->dirs.top, "crashed",
 	    O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
