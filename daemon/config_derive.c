@@ -260,6 +260,10 @@ static void derive_relay(struct config *c)
 	relay->recipients_per_message =
 	    (unsigned)c->delivery.recipients_per_message;
 	relay->hold_uncertain = c->delivery.uncertain == 1;
+	relay->hostname = c->smtp.hostname;
+	relay->bounce_from = c->bounce.from;
+	if (c->bounce.to != NULL && strcmp(c->bounce.to, "sender") != 0)
+		relay->bounce_to = c->bounce.to;
 	c->log_options = (struct log_options){
 		.target = (enum log_target)c->log.target,
 		.format = (enum log_format)c->log.format,

@@ -200,9 +200,9 @@ const struct config_key config_keys[] = {
 
 	KEY("bounce.from", STRING, bounce.from, NULL,
 	    "verified sender of failure notices",
-	    CHECK(mailbox), FLAGS(R | LATER)),
+	    CHECK(mailbox), FLAGS(R)),
 	KEY("bounce.to", STRING, bounce.to, Q("sender"),
-	    "who gets failure notices", CHECK(bounce_to), FLAGS(R | LATER)),
+	    "who gets failure notices", CHECK(bounce_to), FLAGS(R)),
 
 	KEY("log.target", ENUM, log.target, Q("auto"),
 	    "where log lines go", .choices = target_choices, FLAGS(R)),

@@ -8,6 +8,7 @@
 #include "daemon.h"
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/notify.h"
 #include "control.h"
@@ -248,6 +249,7 @@ static int run(struct daemon *d)
 	if (d->verbose > 0)
 		log_set_level(LOG_LEVEL_DEBUG);
 	signal(SIGPIPE, SIG_IGN);
+	crash_init();
 	umask(077);
 	/* The password is in our memory: no core, no ptrace by others. */
 	prctl(PR_SET_DUMPABLE, 0);

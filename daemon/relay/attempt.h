@@ -23,20 +23,40 @@ struct spool_outcome relay_outcome(
 
 /* --- parts of relay.c that settle.c and bury.c use --- */
 
-/*
- * Dead letter for the recipients at `positions`, then their outcome line; the
- * stub stays INFLIGHT meanwhile and goes where `next` says afterwards.
- */
+/* Where a stub goes after its attempt. */
 enum relay_next {
 	RELAY_NEXT_DONE, /* nothing pending is left: forget it */
 	RELAY_NEXT_READY, /* other recipients are still to be tried */
 	RELAY_NEXT_WAIT, /* until due_us */
 	RELAY_NEXT_HOLD, /* until the operator has looked */
 };
-void relay_bury(struct relay *r, struct stub *stub, const uint16_t *positions,
-    unsigned n, const char *dsn, const char *reason, enum relay_next next,
-    int64_t due_us);
-/* Where a stub goes after its attempt. */
+
+/* A recipient that is given up. */
+struct relay_failure {
+	uint16_t position;
+	char dsn[12];
+	const char *text; /* what SES replied, or what happened */
+	bool replied; /* it is a reply */
+};
+
+struct relay_burial {
+	struct stub *stub;
+	struct message *message; /* taken; with its content, unless large */
+	const struct relay_failure *failures; /* copied, as the texts are */
+	unsigned n_failures;
+	const char *reason; /* in words, for all of them */
+	const char *via;
+	enum relay_next next;
+	int64_t due_us;
+};
+/*
+ * Dead letter for these recipients, the notice of it (relay/notice.h), then
+ * their outcome line; the stub stays INFLIGHT meanwhile and goes where `next`
+ * says afterwards.
+ */
+void relay_bury(struct relay *r, const struct relay_burial *burial);
+/* The lines of a message that is durable now. */
+void relay_log_accepted(const struct message *m);
 void relay_move(
     struct relay *r, struct stub *stub, enum relay_next next, int64_t due_us);
 

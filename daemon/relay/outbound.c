@@ -10,6 +10,7 @@
 #include "relay/outbound.h"
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -24,6 +25,13 @@ static void feed_body(struct outbound *o);
 struct outbound_record {
 	struct outbound *outbound;
 };
+
+/* The message that a crash would be the doing of. */
+static struct crash_mark enter(const struct outbound *o)
+{
+	return crash_enter(
+	    o->attempt != NULL ? o->attempt->stub->id : 0, CRASH_SEND);
+}
 
 static const struct pool_timeouts *timeouts(const struct outbound *o)
 {
@@ -78,13 +86,16 @@ static void on_recorded(void *ctx)
 {
 	struct outbound_record *record = ctx;
 	struct outbound *o = record->outbound;
+	struct crash_mark before;
 
 	free(record);
 	if (o == NULL)
 		return;
 	o->unrecorded = NULL;
+	before = enter(o);
 	if (o->client.state == CLIENT_BODY && !o->body_queued)
 		feed_body(o);
+	crash_leave(before);
 }
 
 static void settle(struct outbound *o)
@@ -102,6 +113,7 @@ static void settle(struct outbound *o)
 		a->recorded_ctx = o->unrecorded;
 	}
 	relay_settle(o->relay, a, &o->client.verdict, o->via, o->number);
+	crash_enter(0, CRASH_NONE); /* what follows is not its doing */
 }
 
 /* The connection is lost or unusable, by its own or the network's doing. */
@@ -201,10 +213,8 @@ static void end_body(struct outbound *o)
 
 static void read_ahead(struct outbound *o, uint64_t offset);
 
-static void on_large(void *ctx, int rc, const struct err *err)
+static void take_large(struct outbound *o, int rc, const struct err *err)
 {
-	struct outbound *o = ctx;
-
 	o->reading = false;
 	if (o->orphan) {
 		loop_defer(o->relay->loop, outbound_free, o);
@@ -225,6 +235,14 @@ static void on_large(void *ctx, int rc, const struct err *err)
 	}
 	if (o->client.state == CLIENT_BODY)
 		feed_body(o);
+}
+
+static void on_large(void *ctx, int rc, const struct err *err)
+{
+	struct crash_mark before = enter(ctx);
+
+	take_large(ctx, rc, err);
+	crash_leave(before);
 }
 
 /* Ask the disk for the next chunk unless one is here or on its way. */
@@ -358,9 +376,8 @@ static bool take_line(struct outbound *o, struct slice line)
 	}
 }
 
-static void on_readable(void *ctx)
+static void read_replies(struct outbound *o)
 {
-	struct outbound *o = ctx;
 	struct slice line;
 	int rc;
 
@@ -374,13 +391,23 @@ static void on_readable(void *ctx)
 		lose(o, LOSS_PROTOCOL, "unsolicited bytes");
 }
 
+static void on_readable(void *ctx)
+{
+	struct crash_mark before = enter(ctx);
+
+	read_replies(ctx);
+	crash_leave(before);
+}
+
 static void on_writable(void *ctx)
 {
 	struct outbound *o = ctx;
+	struct crash_mark before = enter(o);
 
 	if (o->client.state == CLIENT_BODY && !o->body_queued)
 		feed_body(o);
 	check_body_sent(o);
+	crash_leave(before);
 }
 
 static void on_end(void *ctx, enum conn_end end, const char *reason)
@@ -393,12 +420,13 @@ static void on_end(void *ctx, enum conn_end end, const char *reason)
 		[CONN_END_TIMEOUT] = LOSS_TIMEOUT,
 	};
 	struct outbound *o = ctx;
+	struct crash_mark before = enter(o);
 
-	if (o->client.options == NULL) {
+	if (o->client.options == NULL)
 		outbound_connect_failed(o, end, reason);
-		return;
-	}
-	lose(o, losses[end], reason);
+	else
+		lose(o, losses[end], reason);
+	crash_leave(before);
 }
 
 const struct conn_events outbound_events = {
@@ -438,6 +466,7 @@ struct outbound *outbound_open(
 
 void outbound_send(struct outbound *o, struct attempt *a)
 {
+	struct crash_mark before = crash_enter(a->stub->id, CRASH_SEND);
 	struct client_out out;
 
 	ASSERT(o->attempt == NULL && o->client.state == CLIENT_IDLE);
@@ -453,6 +482,7 @@ void outbound_send(struct outbound *o, struct attempt *a)
 	follow(o, &out);
 	if (o->attempt != NULL && o->attempt->m->large)
 		read_ahead(o, 0); /* there by the time of the 354 */
+	crash_leave(before);
 }
 
 void outbound_quit(struct outbound *o)

@@ -10,12 +10,14 @@
 #include "relay/relay.h"
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/stat.h"
 #include "relay/attempt.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,6 +55,27 @@ void relay_move(
 		queue_hold(r->queue, stub);
 		break;
 	}
+}
+
+void relay_log_accepted(const struct message *m)
+{
+	char size[24], nrcpt[16];
+	struct log_field cleanup[] = {
+		{ LOG_ANGLE, "message-id", m->message_id },
+		{ LOG_END, NULL, NULL },
+	};
+	struct log_field qmgr[] = {
+		{ LOG_ANGLE, "from", m->sender },
+		{ LOG_NUMBER, "size", size },
+		{ LOG_NUMBER, "nrcpt", nrcpt },
+		{ LOG_NOTE, "queue", "queue active" },
+		{ LOG_END, NULL, NULL },
+	};
+
+	snprintf(size, sizeof size, "%llu", (unsigned long long)m->size);
+	snprintf(nrcpt, sizeof nrcpt, "%u", m->n_rcpts);
+	log_event(LOG_LEVEL_INFO, LOG_CLEANUP, "message-id", m->id, cleanup);
+	log_event(LOG_LEVEL_INFO, LOG_QMGR, "accepted", m->id, qmgr);
 }
 
 void relay_accepted(struct relay *r, struct message *m)
@@ -121,7 +144,9 @@ static void on_loaded(void *ctx, struct message *m, const struct err *err)
 	struct load *load = ctx;
 	struct relay *r = load->relay;
 	struct stub *stub = load->stub;
+	struct crash_mark before;
 
+	before = crash_enter(stub->id, CRASH_LOAD);
 	free(load);
 	r->n_loading--;
 	if (m != NULL) {
@@ -129,6 +154,7 @@ static void on_loaded(void *ctx, struct message *m, const struct err *err)
 	} else {
 		cannot_load(r, stub, err);
 	}
+	crash_leave(before);
 	relay_kick(r);
 }
 
@@ -215,6 +241,27 @@ struct attempt *relay_take(struct relay *r)
 
 /* --- the spool's events --- */
 
+/* It crashed us so often that it is better not to touch it again. */
+static void quarantine(
+    struct relay *r, struct stub *stub, const struct spool_found *found)
+{
+	struct spool_outcome outcome = relay_outcome(stub, SPOOL_HOLD);
+	char id[ID_BUF], reason[96];
+
+	id_format(stub->id, id);
+	snprintf(reason, sizeof reason,
+	    "crashed the daemon %u times while it was being %s",
+	    found->n_crashes, found->crashed_while);
+	log_msg(LOG_LEVEL_ERROR, LOG_QMGR, stub->id,
+	    "%s: held; look at it with sesrelayctl show %s, release it with "
+	    "sesrelayctl release %s",
+	    reason, id, id);
+	stat_add(STAT_MESSAGES_QUARANTINED, 1);
+	stub->last_reply = xstrdup(reason);
+	outcome.reply = reason;
+	spool_settle(r->spool, &outcome);
+}
+
 static void on_found(void *ctx, const struct spool_found *found)
 {
 	struct relay *r = ctx;
@@ -223,6 +270,8 @@ static void on_found(void *ctx, const struct spool_found *found)
 
 	stub_keep_rcpts(stub, m);
 	message_free(m);
+	if (found->n_crashes > 0)
+		quarantine(r, stub, found);
 	if (found->held)
 		queue_add_held(r->queue, stub);
 	else

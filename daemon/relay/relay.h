@@ -29,6 +29,9 @@ struct relay_options {
 	struct backoff_options backoff;
 	unsigned recipients_per_message;
 	bool hold_uncertain; /* delivery.uncertain = "hold" */
+	const char *hostname; /* in notices */
+	const char *bounce_from; /* NULL: no notices */
+	const char *bounce_to; /* NULL: the sender */
 };
 
 /* One transaction: a message and those of its recipients that it is for. */

@@ -14,8 +14,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/stat.h"
+#include "relay/attempt.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 /* Content goes to the large file in chunks of this size. */
@@ -90,27 +90,6 @@ static void refuse_content(struct session *s, enum server_content why)
 	s->m->body.len = 0;
 }
 
-static void log_accepted(const struct message *m)
-{
-	char size[24], nrcpt[16];
-	struct log_field cleanup[] = {
-		{ LOG_ANGLE, "message-id", m->message_id },
-		{ LOG_END, NULL, NULL },
-	};
-	struct log_field qmgr[] = {
-		{ LOG_ANGLE, "from", m->sender },
-		{ LOG_NUMBER, "size", size },
-		{ LOG_NUMBER, "nrcpt", nrcpt },
-		{ LOG_NOTE, "queue", "queue active" },
-		{ LOG_END, NULL, NULL },
-	};
-
-	snprintf(size, sizeof size, "%llu", (unsigned long long)m->size);
-	snprintf(nrcpt, sizeof nrcpt, "%u", m->n_rcpts);
-	log_event(LOG_LEVEL_INFO, LOG_CLEANUP, "message-id", m->id, cleanup);
-	log_event(LOG_LEVEL_INFO, LOG_QMGR, "accepted", m->id, qmgr);
-}
-
 /* The 250, or why not; then what was pipelined behind the dot. */
 static void answer_content(
     struct session *s, enum server_content what, const char *detail)
@@ -143,7 +122,7 @@ static void on_committed(void *ctx, int rc, const struct err *err)
 	id_format(m->id, id);
 	if (rc == 0) {
 		stat_add(STAT_MESSAGES_ACCEPTED, 1);
-		log_accepted(m);
+		relay_log_accepted(m);
 		relay_accepted(s->inbound->relay, m);
 	} else {
 		log_msg(LOG_LEVEL_ERROR, LOG_CLEANUP, m->id,

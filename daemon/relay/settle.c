@@ -15,6 +15,7 @@
 #include "relay/settle_private.h"
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/stat.h"
@@ -50,6 +51,18 @@ static bool is_failure(const struct settlement *res, const struct verdict *v)
 	    v->class == VERDICT_MSG_FAILED;
 }
 
+static void add_failure(
+    struct settlement *res, uint16_t position, const struct verdict *v)
+{
+	struct relay_failure *f = &res->failed[res->n_failed++];
+
+	f->position = position;
+	memcpy(f->dsn, v->dsn, sizeof f->dsn);
+	f->text = v->text;
+	f->replied = v->code != 0;
+	res->failed_verdict = v;
+}
+
 static void sort_recipient(struct settlement *res, unsigned i)
 {
 	struct attempt *a = res->a;
@@ -62,8 +75,7 @@ static void sort_recipient(struct settlement *res, unsigned i)
 		res->sent_verdict = v;
 	} else if (is_failure(res, v)) {
 		a->m->rcpts[position].state = RCPT_FAILED;
-		res->failed[res->n_failed++] = position;
-		res->failed_verdict = v;
+		add_failure(res, position, v);
 	} else {
 		if (v->class == VERDICT_SPLIT)
 			res->split = true;
@@ -252,6 +264,23 @@ static enum settle_plan make_plan(struct settlement *res, enum relay_next *next)
 	return PLAN_MOVE;
 }
 
+static void bury(struct settlement *res, enum relay_next next)
+{
+	const struct relay_burial burial = {
+		.stub = res->a->stub,
+		.message = res->a->m,
+		.failures = res->failed,
+		.n_failures = res->n_failed,
+		.reason = res->failed_reason,
+		.via = res->via,
+		.next = next,
+		.due_us = res->due_us,
+	};
+
+	res->a->m = NULL;
+	relay_bury(res->relay, &burial);
+}
+
 static void carry_out(
     struct settlement *res, enum settle_plan plan, enum relay_next next)
 {
@@ -266,9 +295,7 @@ static void carry_out(
 	if (res->n_failed > 0) {
 		/* Whatever was planned for the others comes after the letter;
 		 * what would have kept its place goes on at once. */
-		relay_bury(r, stub, res->failed, res->n_failed,
-		    res->failed_verdict->dsn, res->failed_reason, next,
-		    res->due_us);
+		bury(res, next);
 	} else if (plan == PLAN_UNTAKE) {
 		untake(res);
 	} else {
@@ -287,8 +314,10 @@ void relay_settle(struct relay *r, struct attempt *a,
 		.conn = conn,
 		.now_us = clock_mono_us(),
 		.sent = xcalloc(a->mail.n_rcpts, sizeof(uint16_t)),
-		.failed = xcalloc(a->mail.n_rcpts, sizeof(uint16_t)),
+		.failed =
+		    xcalloc(a->mail.n_rcpts, sizeof(struct relay_failure)),
 	};
+	struct crash_mark before = crash_enter(a->stub->id, CRASH_SETTLE);
 	enum relay_next next;
 	enum settle_plan plan;
 
@@ -319,5 +348,6 @@ void relay_settle(struct relay *r, struct attempt *a,
 	free(res.sent);
 	free(res.failed);
 	attempt_free(a);
+	crash_leave(before);
 	relay_kick(r);
 }

@@ -14,7 +14,8 @@ struct settlement {
 	const char *via;
 	unsigned conn;
 	int64_t now_us; /* monotonic */
-	uint16_t *sent, *failed; /* positions */
+	uint16_t *sent; /* positions */
+	struct relay_failure *failed;
 	unsigned n_sent, n_failed;
 	const struct verdict *sent_verdict, *failed_verdict;
 	char failed_reason[REPLY_TEXT_MAX + 600];

@@ -109,6 +109,8 @@ static void test_options_of_defaults(void **state)
 	assert_int_equal(o->relay.backoff.expire_us, 4 * 86400 * US_PER_S);
 	assert_int_equal(o->relay.recipients_per_message, 50);
 	assert_false(o->relay.hold_uncertain);
+	assert_null(o->relay.bounce_from);
+	assert_null(o->relay.bounce_to);
 	assert_int_equal(c->log_options.target, LOG_TARGET_AUTO);
 	assert_int_equal(c->log_options.format, LOG_FORMAT_TEXT);
 	assert_int_equal(c->log_options.level, LOG_LEVEL_INFO);
@@ -180,6 +182,9 @@ static void test_options_of_the_unusual(void **state)
 	assert_int_equal(o->spool.max_messages, INT32_MAX);
 	assert_int_equal(o->spool.max_bytes, UINT64_C(5000000000));
 	assert_true(o->relay.hold_uncertain);
+	assert_string_equal(o->relay.bounce_from, "a@b.com");
+	assert_string_equal(o->relay.bounce_to, "c@d.com");
+	assert_string_equal(o->relay.hostname, "relay.example.com");
 	assert_int_equal(o->relay.backoff.n_waits, 2);
 	assert_int_equal(o->relay.backoff.waits_us[1], 120 * US_PER_S);
 	assert_int_equal(c->log_options.target, LOG_TARGET_SYSLOG);
@@ -338,7 +343,8 @@ static void test_schema(void **state)
 	assert_has(text,
 	    "\nspool.directory\tstring\t"
 	    "\"/var/spool/sesrelayd\"\t-\t-\t");
-	assert_has(text, "\nbounce.from\tstring\tnone\tR\tlater\t");
+	assert_has(text, "\nbounce.from\tstring\tnone\tR\t-\t");
+	assert_has(text, "\nses.tenant\tstring\tnone\tR\tlater\t");
 	for (rest = text; (line = strsep(&rest, "\n")) && *line; n++) {
 		unsigned tabs = 0;
 
