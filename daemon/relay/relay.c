@@ -257,7 +257,7 @@ static void quarantine(
 	    "sesrelayctl release %s",
 	    reason, id, id);
 	stat_add(STAT_MESSAGES_QUARANTINED, 1);
-	stub->last_reply = xstrdup(reason);
+	queue_set_reply(r->queue, stub, reason);
 	outcome.reply = reason;
 	spool_settle(r->spool, &outcome);
 }
@@ -270,12 +270,12 @@ static void on_found(void *ctx, const struct spool_found *found)
 
 	stub_keep_rcpts(stub, m);
 	message_free(m);
-	if (found->n_crashes > 0)
-		quarantine(r, stub, found);
 	if (found->held)
 		queue_add_held(r->queue, stub);
 	else
 		queue_add_ready(r->queue, stub);
+	if (found->n_crashes > 0)
+		quarantine(r, stub, found);
 	relay_kick(r);
 }
 
