@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT };
@@ -74,7 +75,8 @@ static void test_kill_is_not_counted(void **state)
 
 static void fault(void)
 {
-	volatile int *volatile nowhere = NULL;
+	volatile int *nowhere =
+	    mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	prepare();
 	crash_enter(ID, CRASH_LOAD);
