@@ -249,6 +249,7 @@ static int run(struct daemon *d)
 	if (d->verbose > 0)
 		log_set_level(LOG_LEVEL_DEBUG);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a limit of file size is EFBIG */
 	crash_init();
 	umask(077);
 	/* The password is in our memory: no core, no ptrace by others. */
