@@ -88,7 +88,7 @@ daemon_a := $(B)/daemon.a $(relay_a)
 unit_tests := $(patsubst tests/%.c,$(B)/tests/%, \
 	$(wildcard tests/unit/*/test_*.c))
 programs := $(B)/sesrelayd $(B)/sesrelayctl
-tools := $(B)/sesd $(B)/load $(B)/logbench
+tools := $(B)/sesd $(B)/load $(B)/logbench $(B)/mkspool
 
 .PHONY: all tools programs clean help
 all: programs
@@ -112,6 +112,7 @@ $(B)/sesrelayctl: $(patsubst %.c,$(B)/%.o,$(wildcard daemon/cli/*.c)) $(base_a)
 $(B)/sesd: $(patsubst %.c,$(B)/%.o,$(wildcard tests/ses/*.c))
 $(B)/load: $(patsubst %.c,$(B)/%.o,$(wildcard tests/bench/load*.c))
 $(B)/logbench: $(B)/tests/bench/logbench.o
+$(B)/mkspool: $(B)/tests/crash/mkspool.o $(queue_a)
 $(programs) $(tools):
 	$(say) LD $@
 	$(Q)$(CC) $(all_ldflags) -o $@ $^ $(pc_libs)
@@ -204,7 +205,7 @@ fresh:
 	tests/fresh.sh
 
 c_files := $(sort $(wildcard daemon/*.[ch] daemon/*/*.[ch] tests/ses/*.[ch] \
-	tests/bench/*.[ch] tests/unit/*/*.[ch]))
+	tests/bench/*.[ch] tests/crash/*.[ch] tests/unit/*/*.[ch]))
 sh_files := $(sort $(wildcard scripts/*.sh tests/*.sh tests/*/*.sh)) .ci/run
 tidy_files := $(filter %.c,$(filter-out tests/unit/%,$(c_files)))
 .PHONY: lint-floors lint-format lint-shell lint-cppcheck lint-tidy lint-man \
@@ -227,6 +228,7 @@ lint-cppcheck:
 		--include=tests/lint/cppcheck.h --suppressions-list=tests/lint/cppcheck.txt \
 		--error-exitcode=1 -Idaemon -D_GNU_SOURCE \
 		-DSESRELAYD_VERSION='"x"' daemon tests/ses tests/bench \
+		tests/crash \
 		&& echo "cppcheck: ok"
 tidy_stamps := $(patsubst %.c,$(B)/tidy/%.ok,$(tidy_files))
 lint-tidy: $(tidy_stamps)
