@@ -39,6 +39,7 @@ static bool report_chunk(const struct scan_chunk *chunk,
 		struct inspect_message found = {
 			.message = entry->message,
 			.held = entry->held,
+			.held_reason = entry->held_reason,
 		};
 
 		if (entry->message == NULL)

@@ -105,6 +105,7 @@ struct stub {
 	bool suspect; /* SES named the account, but it may be this message */
 	/* The operator's wish for one that is INFLIGHT: see relay/operate.h. */
 	uint8_t wish;
+	uint32_t wish_uid; /* whose it is */
 	uint16_t cursor; /* the next attempt begins at this recipient */
 	/* n_rcpts letters of enum rcpt_state; NULL: all pending. */
 	char *rcpt_states;

@@ -58,8 +58,10 @@ void scan_fini(struct scan *scan)
 
 void scan_chunk_fini(struct scan_chunk *chunk)
 {
-	for (size_t i = 0; i < chunk->n; i++)
+	for (size_t i = 0; i < chunk->n; i++) {
 		message_free(chunk->entries[i].message);
+		free(chunk->entries[i].held_reason);
+	}
 	spool_notes_fini(&chunk->notes);
 }
 
@@ -73,6 +75,8 @@ static void apply_outcome(struct scan *scan, const struct record_outcome *o)
 	if (!ends) {
 		states_note(
 		    &scan->states, o->id, o->event, o->rcpts, o->n_rcpts);
+		if (o->event == RECORD_HOLD || o->event == RECORD_RELEASE)
+			states_note_reason(&scan->states, o->id, o->reply);
 		return;
 	}
 	states_drop(&scan->states, o->id);
@@ -210,6 +214,13 @@ static bool marked(struct scan *scan, const struct segment_item *item,
 	return true;
 }
 
+static char *held_reason(const struct scan *scan, uint64_t id)
+{
+	const char *escaped = states_reason(&scan->states, id);
+
+	return escaped != NULL ? record_unescape(slice_str(escaped)) : NULL;
+}
+
 static void record(struct scan *scan, const struct segment_item *item,
     struct scan_chunk *chunk)
 {
@@ -236,6 +247,8 @@ static void record(struct scan *scan, const struct segment_item *item,
 		idmap_put(&scan->large, line->id, 0);
 	entry.held = extra.held;
 	states_apply(&scan->states, entry.message, &entry.held);
+	if (entry.held)
+		entry.held_reason = held_reason(scan, line->id);
 	entry.held = entry.held || scan->blind;
 	/* Once it is held, it was told. */
 	entry.crashed = entry.crashed && !entry.held;

@@ -154,6 +154,15 @@ bool spool_can_settle(const struct spool *s)
 
 const char *spool_refusal(const struct spool *s, uint64_t bytes)
 {
+	return spool_refusal_of(s, bytes, 0);
+}
+
+const char *spool_refusal_of(
+    const struct spool *s, uint64_t bytes, uint64_t on_disk)
+{
+	/* What is on the disk already is not free any more. */
+	uint64_t more = bytes - on_disk + (s->streamed - s->streamed_counted);
+
 	if (!is_healthy(s))
 		return "Mail storage is not available";
 	if (s->options.max_messages > 0 && s->n_live >= s->options.max_messages)
@@ -163,8 +172,8 @@ const char *spool_refusal(const struct spool *s, uint64_t bytes)
 		s->live_bytes > s->options.max_bytes - bytes))
 		return "Mail queue is full";
 	if (s->space_known &&
-	    (s->inodes_low || s->free_bytes < bytes ||
-		s->free_bytes - bytes < s->options.min_free_bytes))
+	    (s->inodes_low || s->free_bytes < more ||
+		s->free_bytes - more < s->options.min_free_bytes))
 		return "Insufficient system storage";
 	return NULL;
 }

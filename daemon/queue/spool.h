@@ -72,6 +72,7 @@ struct spool_found {
 	 */
 	unsigned n_crashes;
 	const char *crashed_while;
+	const char *held_reason; /* for the time of the call; NULL: not known */
 };
 
 struct spool_events {
@@ -139,6 +140,9 @@ bool spool_can_settle(const struct spool *s);
  * "Insufficient system storage", "queue is full", ...
  */
 const char *spool_refusal(const struct spool *s, uint64_t bytes);
+/* The same for one of which `on_disk` bytes have been streamed already. */
+const char *spool_refusal_of(
+    const struct spool *s, uint64_t bytes, uint64_t on_disk);
 
 /* --- large content, streamed while it arrives --- */
 
@@ -230,8 +234,8 @@ void spool_settle(struct spool *s, const struct spool_outcome *outcome);
 
 /*
  * Dead letter: failed/ID.eml is written and synced with the header lines
- * X-Sesrelayd-{Id,Time,Arrival,Sender,Recipient...,Body,Reason,Reply} before
- * the content, for the recipients at `rcpts` (n == 0: all); then `done`, with
+ * X-Sesrelayd-{Id,Time,Arrival,Sender,Recipient...,Message-Id,Body,Reason,
+ * Reply} before the content, for the recipients at `rcpts` (n == 0: all); then `done`, with
  * codes as for spool_load().  The outcome line
  * is the caller's next step.  A second letter of the same id is ID.2.eml, ...
  */
@@ -248,6 +252,16 @@ void spool_bury(struct spool *s, const struct spool_letter *letter,
     void (*done)(void *ctx, int rc, const struct err *err), void *ctx);
 
 /* --- for the operator --- */
+
+/*
+ * For who looks at the files by queue/inspect.h: run() on a disk thread, with
+ * spool.directory, then done() on the loop.
+ */
+void spool_look(struct spool *s, void (*run)(void *ctx, const char *directory),
+    void (*done)(void *ctx), void *ctx);
+/* A dead letter whose mail is in the queue again; `name` as in inspect.h. */
+void spool_remove_letter(struct spool *s, const char *name,
+    void (*done)(void *ctx, int rc, const struct err *err), void *ctx);
 
 struct spool_usage {
 	bool healthy;

@@ -143,6 +143,7 @@ static void large_done(struct work_job *work)
 	struct spool_large *l = job->large;
 
 	l->busy = false;
+	s->streamed_done += job->chunk.len;
 	body_fini(&job->chunk);
 	if (job->rc < 0) {
 		stat_add(STAT_SPOOL_ERRORS, 1);
@@ -186,6 +187,7 @@ void spool_large_append(struct spool_large *l, struct body *chunk,
 	job->step = LARGE_APPEND;
 	job->large = l;
 	body_move(&job->chunk, chunk);
+	l->spool->streamed += job->chunk.len;
 	job->done = done;
 	job->ctx = ctx;
 	large_submit(job);

@@ -53,6 +53,7 @@ static void space_done(struct work_job *work)
 	s->counting = false;
 	if (job->rc == 0) {
 		s->space_known = true;
+		s->streamed_counted = s->streamed_counting;
 		s->free_bytes = (uint64_t)job->vfs.f_bavail * job->vfs.f_frsize;
 		/* Some file systems have no fixed number of i-nodes: 0. */
 		s->inodes_low =
@@ -68,6 +69,7 @@ void spool_count_space(struct spool *s)
 	if (s->counting)
 		return;
 	s->counting = true;
+	s->streamed_counting = s->streamed_done;
 	job = xcalloc(1, sizeof(*job));
 	job->job.work.run = space_run;
 	job->job.work.done = space_done;

@@ -212,6 +212,8 @@ static void add_headers(struct record_buf *out, const struct message *m,
 	add_header(out, "Arrival", text);
 	add_header(out, "Sender", m->sender);
 	add_recipients(out, m, letter);
+	if (m->message_id != NULL && m->message_id[0] != '\0')
+		add_header(out, "Message-Id", m->message_id);
 	add_header(out, "Body", m->body_8bit ? "8BITMIME" : "7BIT");
 	add_header(out, "Reason", letter->reason);
 	if (letter->reply != NULL)

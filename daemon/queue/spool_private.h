@@ -12,6 +12,7 @@
  *   spool_settle.c   outcome lines
  *   spool_load.c     reading back
  *   spool_failed.c   dead letters and what is set aside
+ *   spool_look.c     looks at the files for the operator
  *   spool_expire.c   free space, age of dead letters
  *   spool_scan.c     reading the whole spool (scan.c) for the daemon
  *   spool_compact.c  copying the last live messages of a segment
@@ -132,6 +133,10 @@ void states_note(struct spool_states *s, uint64_t id, enum record_event event,
 /* From the states that a message has now. */
 void states_keep(struct spool_states *s, const struct message *m, bool held);
 void states_apply(const struct spool_states *s, struct message *m, bool *held);
+/* Why it is held, escaped; kept for as long as the hold. */
+void states_note_reason(
+    struct spool_states *s, uint64_t id, struct slice reason);
+const char *states_reason(const struct spool_states *s, uint64_t id);
 void states_drop(struct spool_states *s, uint64_t id);
 void states_fini(struct spool_states *s);
 
@@ -259,6 +264,7 @@ void spool_take_notes(struct spool *s, struct journal_notes *notes);
 struct scan_entry {
 	struct message *message; /* NULL: the record at `dead` is */
 	bool held;
+	char *held_reason; /* NULL: not known */
 	struct spool_ref dead;
 	bool crashed; /* quarantined now, see spool_marks.h */
 };
@@ -322,6 +328,19 @@ struct message *load_message(const struct spool_dirs *dirs, uint64_t id,
 /* `len` bytes of large/ID at `offset`, appended to *out. */
 MUST_CHECK int load_large(const struct spool_dirs *dirs, uint64_t id,
     uint64_t offset, size_t len, struct body *out, struct err *err);
+
+/* --- heads without content (inspect_heads.c) --- */
+
+/*
+ * The line of the record at `ref`, with as much of what follows as fits into
+ * buf; -1 when no record of that segment begins there.
+ */
+MUST_CHECK int head_read_line(int fd, struct spool_ref ref,
+    struct record_line *line, char *buf, size_t size, size_t *len,
+    struct err *err);
+/* The message without its content, from that. */
+struct message *head_decode(int fd, const struct record_line *line,
+    const char *buf, size_t len, struct err *err);
 
 /* --- the whole --- */
 
@@ -395,7 +414,11 @@ struct spool {
 	char reason[160];
 	bool space_known, inodes_low, counting, expiring;
 	uint64_t remove_tick; /* not before */
+	/* As last counted; less what streamed to large files since then. */
 	uint64_t free_bytes;
+	/* Bytes of large content: handed over, written, and written for sure
+	 * before the present and the last count of free space. */
+	uint64_t streamed, streamed_done, streamed_counting, streamed_counted;
 	size_t n_failed;
 };
 

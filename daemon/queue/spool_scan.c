@@ -31,7 +31,11 @@ static void scan_run(struct work_job *work)
 static void scan_entry(struct spool *s, struct scan_entry *entry)
 {
 	struct message *m = entry->message;
-	struct spool_found found = { .message = m, .held = entry->held };
+	struct spool_found found = {
+		.message = m,
+		.held = entry->held,
+		.held_reason = entry->held_reason,
+	};
 	int64_t now_us = spool_clock_now(s), since_us;
 	struct spool_mark *mark;
 

@@ -17,6 +17,7 @@ struct state {
 	bool hold_known, held;
 	unsigned n_rcpts; /* letters; those beyond are pending */
 	char *rcpts;
+	char *reason; /* of the hold; NULL: not known */
 };
 
 static struct state *get(const struct spool_states *s, uint64_t id)
@@ -103,8 +104,28 @@ void states_apply(const struct spool_states *s, struct message *m, bool *held)
 		*held = state->held;
 }
 
+void states_note_reason(
+    struct spool_states *s, uint64_t id, struct slice reason)
+{
+	struct state *state = get(s, id);
+
+	if (state == NULL)
+		return;
+	free(state->reason);
+	state->reason =
+	    state->held && reason.len > 0 ? slice_dup(reason) : NULL;
+}
+
+const char *states_reason(const struct spool_states *s, uint64_t id)
+{
+	const struct state *state = get(s, id);
+
+	return state != NULL ? state->reason : NULL;
+}
+
 static void state_free(struct state *state)
 {
+	free(state->reason);
 	free(state->rcpts);
 	free(state);
 }
