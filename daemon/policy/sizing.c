@@ -83,6 +83,11 @@ void sizing_on_failed(struct sizing *s, int64_t now_us, uint64_t jitter)
 	    now_us + wait - (int64_t)(jitter % ((uint64_t)wait / 4 + 1));
 }
 
+void sizing_try_now(struct sizing *s)
+{
+	s->retry_us = 0;
+}
+
 void sizing_on_conn_limit(struct sizing *s, unsigned open, int64_t now_us)
 {
 	unsigned limit = open > 2 ? open - 1 : 1;

@@ -42,6 +42,8 @@ void sizing_on_failed(struct sizing *s, int64_t now_us, uint64_t jitter);
  * the answer to a connect, sizing_on_failed() is called as well.
  */
 void sizing_on_conn_limit(struct sizing *s, unsigned open, int64_t now_us);
+/* The operator: the hold-off after a failure ends now. */
+void sizing_try_now(struct sizing *s);
 /* When sizing_want() may say more than now; INT64_MAX: not by time alone. */
 int64_t sizing_next(const struct sizing *s, int64_t now_us);
 

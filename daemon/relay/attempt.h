@@ -57,6 +57,12 @@ struct relay_burial {
 void relay_bury(struct relay *r, const struct relay_burial *burial);
 /* The lines of a message that is durable now. */
 void relay_log_accepted(const struct message *m);
+/*
+ * An INFLIGHT stub whose message is only loaded or being loaded: that is
+ * forgotten, and the caller places the stub.  false: its attempt has begun.
+ */
+bool relay_take_back(struct relay *r, struct stub *stub);
+/* Where a stub goes after its attempt, unless the operator has a wish. */
 void relay_move(
     struct relay *r, struct stub *stub, enum relay_next next, int64_t due_us);
 

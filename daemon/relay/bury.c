@@ -9,6 +9,7 @@
  * is tried again later and refused again, but it is not lost.
  */
 #include "relay/notice.h"
+#include "relay/operate.h"
 
 #include "base/clock.h"
 #include "base/crash.h"
@@ -95,7 +96,9 @@ static void keep(struct burial *b, const struct err *err)
 		b->stub->rcpt_states[b->positions[i]] = RCPT_PENDING;
 	/* Damaged content stays damaged: for the operator to look at.
 	 * So is what was to be held: it may not go out again. */
-	if (err->code == EBADMSG || b->next == RELAY_NEXT_HOLD)
+	if (relay_grant_wish(b->relay, b->stub))
+		;
+	else if (err->code == EBADMSG || b->next == RELAY_NEXT_HOLD)
 		queue_hold(b->relay->queue, b->stub);
 	else
 		queue_wait(

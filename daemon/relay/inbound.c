@@ -79,6 +79,16 @@ unsigned inbound_n_sessions(const struct inbound *in)
 	return in->n_sessions;
 }
 
+bool inbound_is_receiving(const struct inbound *in)
+{
+	const struct session *s;
+
+	TAILQ_FOREACH (s, &in->sessions, link)
+		if (s->m != NULL)
+			return true;
+	return false;
+}
+
 static void close_listeners(struct inbound *in)
 {
 	for (unsigned i = 0; i < in->n_listeners; i++)

@@ -41,6 +41,8 @@ MUST_CHECK int inbound_listen(
 MUST_CHECK int inbound_adopt(
     struct inbound *in, int fd, bool loopback_only, struct err *err);
 unsigned inbound_n_sessions(const struct inbound *in);
+/* Is a message on its way from a client, or becoming durable? */
+bool inbound_is_receiving(const struct inbound *in);
 /* No new connections; sessions end with 421 once nothing of theirs is being
  * made durable. */
 void inbound_shutdown(struct inbound *in);

@@ -235,6 +235,8 @@ static const char *due_reason(
 
 	if (pool->stopping)
 		return "stopping";
+	if (pool->relay->delivery_paused)
+		return "delivery is paused";
 	if (o->stale)
 		return "configuration changed";
 	due = rotate_due(&pool->upstream->options.rotate, &o->limits,
@@ -372,6 +374,11 @@ void pool_shutdown(struct pool *pool)
 		next = TAILQ_NEXT(o, link);
 		outbound_drop(o, "stopping");
 	}
+}
+
+void pool_try_now(struct pool *pool)
+{
+	sizing_try_now(&pool->sizing);
 }
 
 void pool_drop(struct pool *pool, bool all)

@@ -76,6 +76,8 @@ unsigned pool_count(const struct pool *pool, enum pool_state state);
 const char *pool_state_name(enum pool_state state);
 /* Nothing new starts; idle connections QUIT, busy ones after their message. */
 void pool_shutdown(struct pool *pool);
+/* No hold-off after failures: connect at once, if there is anything to send. */
+void pool_try_now(struct pool *pool);
 bool pool_empty(const struct pool *pool);
 /* After pool_shutdown(): give up what is under way, except, unless `all`, where
  * content is through or nearly so: losing that means a duplicate. */

@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/stat.h"
 #include "relay/attempt.h"
+#include "relay/operate.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -37,6 +38,8 @@ static void unkeep(struct relay *r, struct stub *stub)
 void relay_move(
     struct relay *r, struct stub *stub, enum relay_next next, int64_t due_us)
 {
+	if (next != RELAY_NEXT_DONE && relay_grant_wish(r, stub))
+		return;
 	switch (next) {
 	case RELAY_NEXT_DONE:
 		unkeep(r, stub);
@@ -113,9 +116,10 @@ static void attempt_ready(struct relay *r, struct stub *stub, struct message *m)
 	TAILQ_INSERT_TAIL(&r->loaded, a, link);
 }
 
-struct load {
+struct relay_load {
+	LIST_ENTRY(relay_load) link;
 	struct relay *relay;
-	struct stub *stub;
+	struct stub *stub; /* NULL: it was taken back */
 };
 
 /*
@@ -141,14 +145,20 @@ static void cannot_load(
 
 static void on_loaded(void *ctx, struct message *m, const struct err *err)
 {
-	struct load *load = ctx;
+	struct relay_load *load = ctx;
 	struct relay *r = load->relay;
 	struct stub *stub = load->stub;
 	struct crash_mark before;
 
-	before = crash_enter(stub->id, CRASH_LOAD);
+	LIST_REMOVE(load, link);
 	free(load);
 	r->n_loading--;
+	if (stub == NULL) {
+		message_free(m);
+		relay_kick(r);
+		return;
+	}
+	before = crash_enter(stub->id, CRASH_LOAD);
 	if (m != NULL) {
 		attempt_ready(r, stub, m);
 	} else {
@@ -156,6 +166,25 @@ static void on_loaded(void *ctx, struct message *m, const struct err *err)
 	}
 	crash_leave(before);
 	relay_kick(r);
+}
+
+bool relay_take_back(struct relay *r, struct stub *stub)
+{
+	struct relay_load *load;
+	struct attempt *a;
+
+	TAILQ_FOREACH (a, &r->loaded, link)
+		if (a->stub == stub) {
+			TAILQ_REMOVE(&r->loaded, a, link);
+			attempt_free(a);
+			return true;
+		}
+	LIST_FOREACH (load, &r->loading, link)
+		if (load->stub == stub) {
+			load->stub = NULL;
+			return true;
+		}
+	return false;
 }
 
 static unsigned n_connections(const struct relay *r)
@@ -185,10 +214,11 @@ static void load_ahead(struct relay *r)
 			attempt_ready(r, stub, m);
 			continue;
 		}
-		struct load *load = xcalloc(1, sizeof *load);
+		struct relay_load *load = xcalloc(1, sizeof *load);
 
 		load->relay = r;
 		load->stub = stub;
+		LIST_INSERT_HEAD(&r->loading, load, link);
 		r->n_loading++;
 		spool_load(r->spool, stub->id, stub->ref, on_loaded, load);
 	}
@@ -200,7 +230,8 @@ static void load_ahead(struct relay *r)
  */
 static bool may_send(const struct relay *r)
 {
-	return !r->stopping && spool_can_settle(r->spool) &&
+	return !r->stopping && !r->delivery_paused &&
+	    spool_can_settle(r->spool) &&
 	    gate_would_pass(&r->gate, clock_mono_us());
 }
 
@@ -270,6 +301,8 @@ static void on_found(void *ctx, const struct spool_found *found)
 
 	stub_keep_rcpts(stub, m);
 	message_free(m);
+	if (found->held_reason != NULL)
+		queue_set_reply(r->queue, stub, found->held_reason);
 	if (found->held)
 		queue_add_held(r->queue, stub);
 	else
@@ -387,6 +420,7 @@ struct relay *relay_new(
 	r->options = config->relay;
 	r->started_us = clock_mono_us();
 	TAILQ_INIT(&r->loaded);
+	LIST_INIT(&r->loading);
 	gate_init(&r->gate);
 	loop_timer_init(&r->wake, loop, on_wake, r);
 	loop_timer_init(&r->tick, loop, on_tick, r);

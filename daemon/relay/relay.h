@@ -62,6 +62,9 @@ struct relay {
 	struct gate gate;
 	struct relay_options options;
 	bool stopping;
+	/* See relay/operate.h. */
+	bool delivery_paused, intake_paused, draining;
+	LIST_HEAD(, relay_load) loading;
 	unsigned n_loading;
 	size_t kept_bytes; /* content kept in memory for queued messages */
 	TAILQ_HEAD(attempt_list, attempt) loaded;

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/stat.h"
+#include "relay/operate.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,8 +116,14 @@ void session_stop(struct session *s)
 
 /* --- commands --- */
 
+static struct server_refusal ask_refusal(void *ctx, uint64_t bytes)
+{
+	return relay_refusal(ctx, bytes);
+}
+
 static void take_line(struct session *s, struct slice line, bool bare_lf)
 {
+	struct server_intake intake = { ask_refusal, s->inbound->relay };
 	struct server_out out;
 
 	if (!s->any_line)
@@ -127,8 +134,7 @@ static void take_line(struct session *s, struct slice line, bool bare_lf)
 	if (bare_lf && s->inbound->options.server.reject_bare_newline)
 		server_on_bare_newline(&s->server, &out);
 	else
-		server_on_line(&s->server, line,
-		    spool_refusal(s->inbound->relay->spool, 0), &out);
+		server_on_line(&s->server, line, &intake, &out);
 	session_reply(s, &out);
 	switch (out.effect) {
 	case SERVER_REPLY:

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/stat.h"
+#include "relay/operate.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -192,6 +193,8 @@ static void untake(struct settlement *res)
 {
 	struct attempt *a = res->a;
 
+	if (relay_grant_wish(res->relay, a->stub))
+		return;
 	if (message_in_memory(a->m)) {
 		a->stub->loaded = a->m;
 		res->relay->kept_bytes += a->m->body.len;

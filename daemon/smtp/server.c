@@ -325,10 +325,10 @@ static void run_command(struct server *s, const struct server_turn *t)
 		    t->out, SERVER_REPLY, cell->code, "%s", cell->text);
 }
 
-void server_on_line(struct server *s, struct slice line, const char *refusal,
-    struct server_out *out)
+void server_on_line(struct server *s, struct slice line,
+    const struct server_intake *intake, struct server_out *out)
 {
-	struct server_turn t = { .refusal = refusal, .out = out };
+	struct server_turn t = { .intake = intake, .out = out };
 
 	ASSERT(s->state < SERVER_N_LINE_STATES);
 	ASSERT(line.len <= SERVER_LINE_MAX);

@@ -34,6 +34,16 @@ struct server_options {
 	    *default_domain; /* NULL: unqualified addresses are refused */
 };
 
+/* Why a message may not come in now: what stands behind 452. */
+struct server_refusal {
+	const char *status, *text; /* "4.3.1"; text NULL: it may */
+};
+/* How the conversation asks that, at MAIL; `bytes` are SIZE=, 0: not told. */
+struct server_intake {
+	struct server_refusal (*ask)(void *ctx, uint64_t bytes);
+	void *ctx;
+};
+
 enum server_state {
 	SERVER_GREETED,
 	SERVER_MAIL,
@@ -94,12 +104,11 @@ void server_fini(struct server *s);
 /* "220 HOST ESMTP sesrelayd" */
 void server_greeting(const struct server *s, struct server_out *out);
 /*
- * A line without its line end, at most SERVER_LINE_MAX bytes.  `refusal`: why
- * the spool takes no mail now (spool_refusal()), NULL when it does; it is used
- * at MAIL.
+ * A line without its line end, at most SERVER_LINE_MAX bytes.  `intake` may be
+ * NULL: nothing is refused.
  */
-void server_on_line(struct server *s, struct slice line, const char *refusal,
-    struct server_out *out);
+void server_on_line(struct server *s, struct slice line,
+    const struct server_intake *intake, struct server_out *out);
 /* A line that ended in LF alone, where reject_bare_newline is set: 501 5.5.2 */
 void server_on_bare_newline(struct server *s, struct server_out *out);
 /* A line that is longer than SERVER_LINE_MAX: 500 5.5.2 (once a line). */

@@ -97,6 +97,7 @@ static bool check_mail(
     struct server *s, const struct server_turn *t, struct slice args)
 {
 	uint64_t limit = s->options->max_message_size;
+	struct server_refusal refusal = { NULL, NULL };
 
 	if (!take_mail_params(s, args, t->out))
 		return false;
@@ -105,8 +106,11 @@ static bool check_mail(
 		    "5.3.4 Message is larger than %" PRIu64 " bytes", limit);
 		return false;
 	}
-	if (t->refusal) {
-		server_reply(t->out, SERVER_REPLY, 452, "4.3.1 %s", t->refusal);
+	if (t->intake)
+		refusal = t->intake->ask(t->intake->ctx, s->declared_size);
+	if (refusal.text) {
+		server_reply(t->out, SERVER_REPLY, 452, "%s %s", refusal.status,
+		    refusal.text);
 		return false;
 	}
 	return true;

@@ -10,7 +10,7 @@
 /* What a handler is given of one command, and where it answers. */
 struct server_turn {
 	struct command command;
-	const char *refusal;
+	const struct server_intake *intake;
 	struct server_out *out;
 };
 

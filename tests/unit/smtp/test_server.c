@@ -409,20 +409,53 @@ static void test_size_limit_of_zero_is_none(void **state)
 	say(f, "MAIL FROM:<a@b> SIZE=9223372036854775808", "250 ");
 }
 
+/* ctx is the most that fits. */
+static struct server_refusal ask_room(void *ctx, uint64_t bytes)
+{
+	const uint64_t *room = ctx;
+
+	if (bytes <= *room)
+		return (struct server_refusal){ NULL, NULL };
+	return (struct server_refusal){ "4.3.1", "full" };
+}
+
+static struct server_refusal ask_nobody(void *ctx, uint64_t bytes)
+{
+	(void)ctx;
+	(void)bytes;
+	return (struct server_refusal){ "4.3.2", "Disk is\r\n250 full" };
+}
+
+static void test_refusal_by_size(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t room = 500;
+	struct server_intake intake = { ask_room, &room };
+
+	server_on_line(&f->server, slice_str("MAIL FROM:<a@b> SIZE=501"),
+	    &intake, &f->out);
+	assert_string_equal(f->out.reply, "452 4.3.1 full\r\n");
+	assert_int_equal(f->server.state, SERVER_GREETED);
+	server_on_line(&f->server, slice_str("MAIL FROM:<a@b> SIZE=500"),
+	    &intake, &f->out);
+	assert_int_equal(f->out.code, 250);
+}
+
 static void test_refusal_of_the_spool(void **state)
 {
+	static const struct server_intake full = { ask_nobody, NULL };
 	struct fixture *f = *state;
 	struct slice line = slice_str("MAIL FROM:<a@b>");
 
-	server_on_line(&f->server, line, "Disk is\r\n250 full", &f->out);
+	server_on_line(&f->server, line, &full, &f->out);
 	check_reply(&f->out);
-	assert_string_equal(f->out.reply, "452 4.3.1 Disk is??250 full\r\n");
+	assert_string_equal(f->out.reply, "452 4.3.2 Disk is??250 full\r\n");
 	assert_int_equal(f->server.state, SERVER_GREETED);
-	server_on_line(&f->server, slice_str("NOOP"), "full", &f->out);
+	server_on_line(&f->server, slice_str("NOOP"), &full, &f->out);
 	assert_int_equal(f->out.code, 250);
 	/* What is refused for good is not put off. */
-	server_on_line(&f->server, slice_str("MAIL FROM:<a@b> SIZE=1001"),
-	    "full", &f->out);
+	server_on_line(
+	    &f->server, slice_str("MAIL FROM:<a@b> SIZE=1001"), &full, &f->out);
 	assert_int_equal(f->out.code, 552);
 	say(f, "MAIL FROM:<a@b>", "250 ");
 }
@@ -566,6 +599,7 @@ static void test_long_lines_count_as_errors(void **state)
 /* A list that is too long for one message is no reason to hang up. */
 static void test_temporary_refusals_do_not_count(void **state)
 {
+	static const struct server_intake full = { ask_nobody, NULL };
 	struct fixture *f = *state;
 
 	say(f, "MAIL FROM:<a@b>", "250 ");
@@ -578,7 +612,7 @@ static void test_temporary_refusals_do_not_count(void **state)
 	end_content(f, SERVER_CONTENT_OK, "ID");
 	for (int i = 0; i < 5 * SERVER_MAX_ERRORS; i++) {
 		server_on_line(
-		    &f->server, slice_str("MAIL FROM:<a@b>"), "full", &f->out);
+		    &f->server, slice_str("MAIL FROM:<a@b>"), &full, &f->out);
 		assert_int_equal(f->out.code, 452);
 	}
 }
@@ -686,6 +720,7 @@ int main(void)
 		TEST(test_default_domain_completes),
 		TEST(test_size_limit_of_zero_is_none),
 		TEST(test_refusal_of_the_spool),
+		TEST(test_refusal_by_size),
 		TEST(test_content_replies),
 		TEST(test_control_bytes),
 		TEST(test_injection),
