@@ -153,6 +153,14 @@ static void commit(struct session *s)
 	spool_commit(s->inbound->relay->spool, s->m, large, on_committed, s);
 }
 
+/* Does what has come of it fit into the spool? */
+static const char *refusal_of(const struct session *s)
+{
+	uint64_t on_disk = s->large != NULL ? s->m->size - s->m->body.len : 0;
+
+	return spool_refusal_of(s->inbound->relay->spool, s->m->size, on_disk);
+}
+
 static enum server_content judge(const struct session *s)
 {
 	const char *refusal;
@@ -167,7 +175,7 @@ static enum server_content judge(const struct session *s)
 		return SERVER_CONTENT_BARE_LF;
 	if (s->scan.n_received > SERVER_MAX_HOPS)
 		return SERVER_CONTENT_LOOP;
-	refusal = spool_refusal(s->inbound->relay->spool, s->m->size);
+	refusal = refusal_of(s);
 	return refusal != NULL ? SERVER_CONTENT_NO_SPACE : SERVER_CONTENT_OK;
 }
 
@@ -249,6 +257,8 @@ bool session_take_content(struct session *s)
 	conn_consume(s->conn, used);
 	if (s->content_len > s->inbound->options.server.max_message_size)
 		refuse_content(s, SERVER_CONTENT_TOO_BIG);
+	if (should_stream(s) && refusal_of(s) != NULL)
+		refuse_content(s, SERVER_CONTENT_NO_SPACE);
 	if (should_stream(s))
 		append_large(s);
 	return true;
