@@ -2,12 +2,13 @@
  * The operator's socket.  Runs on the loop thread; owns its clients.
  *
  * A client is read only while no answer is under way; answers that need the
- * disk (queue, show) go on message by message, each from the completion of the
- * one before, and pause while the client does not read: nothing here can hold
- * up the loop or fill memory.
+ * disk, or many messages, go on in pieces, each from the completion of the one
+ * before or in another turn of the loop, and pause while the client does not
+ * read: nothing here can hold up the loop or fill memory.
  */
 #include "control.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "control_private.h"
@@ -92,6 +93,24 @@ bool control_can_go_on(struct control_client *c, void (*resume)(void *ctx))
 	return false;
 }
 
+void control_yield(
+    struct control_client *c, int64_t delay_us, void (*resume)(void *ctx))
+{
+	c->resume = resume;
+	/* A client that went while an answer was under way waits for its end. */
+	loop_timer_set(&c->turn, c->conn != NULL ? delay_us : 0);
+}
+
+void control_progress(struct control_client *c, uint64_t n)
+{
+	int64_t now = clock_mono_us();
+
+	if (now - c->told_us < US_PER_S / 2)
+		return;
+	c->told_us = now;
+	control_put(c, json_pack("{s:I}", "progress", (json_int_t)n));
+}
+
 /* --- verbs --- */
 
 static void verb_count(struct control_client *c, struct slice args)
@@ -129,6 +148,16 @@ static const struct verb {
 	{ "queue", control_queue },
 	{ "count", verb_count },
 	{ "show", control_show },
+	{ "retry", control_retry },
+	{ "hold", control_hold },
+	{ "release", control_release },
+	{ "delete", control_delete },
+	{ "pause", control_pause },
+	{ "resume", control_resume },
+	{ "drain", control_drain },
+	{ "failed", control_failed },
+	{ "requeue", control_requeue },
+	{ "trace", control_trace },
 	{ "reload", verb_reload },
 };
 
@@ -137,6 +166,7 @@ static void run_line(struct control_client *c, struct slice line)
 	struct slice rest = line, name = slice_word(&rest);
 
 	c->busy = true;
+	c->told_us = clock_mono_us();
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
 		if (slice_eq_str(name, verbs[i].name)) {
 			verbs[i].run(c, slice_trim(rest));
@@ -150,21 +180,32 @@ static void run_line(struct control_client *c, struct slice line)
 
 static void client_free(void *ptr)
 {
-	free(ptr);
+	struct control_client *c = ptr;
+
+	loop_timer_fini(&c->turn);
+	free(c);
+}
+
+static void go_on(void *ctx)
+{
+	struct control_client *c = ctx;
+	void (*resume)(void *ctx) = c->resume;
+
+	loop_timer_clear(&c->turn);
+	c->resume = NULL;
+	if (resume != NULL)
+		resume(c->answer);
 }
 
 static void client_close(struct control_client *c)
 {
-	void (*resume)(void *ctx) = c->resume;
-
 	if (c->conn == NULL)
 		return;
 	conn_close(c->conn);
 	c->conn = NULL;
-	/* An answer that waits for the client to read has to see its end. */
-	c->resume = NULL;
-	if (resume != NULL) {
-		resume(c->answer); /* ends in control_done() */
+	/* An answer that waits for the client, or its turn, has to see that. */
+	if (c->resume != NULL) {
+		go_on(c); /* ends in control_done() */
 		return;
 	}
 	if (!c->busy) {
@@ -203,12 +244,7 @@ static void on_readable(void *ctx)
 
 static void on_writable(void *ctx)
 {
-	struct control_client *c = ctx;
-	void (*resume)(void *ctx) = c->resume;
-
-	c->resume = NULL;
-	if (resume != NULL)
-		resume(c->answer);
+	go_on(ctx);
 }
 
 static void on_end(void *ctx, enum conn_end end, const char *reason)
@@ -236,6 +272,7 @@ static void on_accept(void *ctx, int fd, const struct sockaddr *peer)
 	c->control = control;
 	c->daemon = control->daemon;
 	c->uid = cred.uid;
+	loop_timer_init(&c->turn, control->daemon->loop, go_on, c);
 	c->conn = conn_accept(control->daemon->loop, fd, &events, c);
 	conn_set_low_water(c->conn, OUTPUT_MAX / 2);
 	TAILQ_INSERT_TAIL(&control->clients, c, link);

@@ -7,13 +7,31 @@
  *
  *   status          one object: the state of everything
  *   queue [STATE]   one object a message: id, state, size, arrival, sender,
- *                   recipients, attempts, next_attempt, last_reply
+ *                   recipients, attempts, next_attempt, last_reply; one that
+ *                   cannot be read has "damaged" instead of its envelope
  *   count           {"messages": n}
  *   show ID         the envelope as one object; with "show ID content", also
  *                   {"content": "..."} pieces, in which U+00XX is byte XX
+ *   retry, hold, release, delete ID...
+ *                   {"id", "result"} each; "later": it is being sent, and the
+ *                   wish is carried out if SES does not take it
+ *   ... --all       {"done", "later", "left_alone"}
+ *   pause, resume [delivery|intake]
+ *                   {"delivery_paused", "intake_paused"}
+ *   drain [MS]      {"left", "held"} when nothing is left, or at the timeout
+ *   failed          one object a dead letter: id, file, time, arrival, size,
+ *                   sender, recipients, reason, last_reply, message_id
+ *   failed ID       those of that id; with "failed ID content", also content
+ *   requeue ID... | --all
+ *                   {"id", "file", "new_id"} a letter
+ *   trace TEXT      {"id", "time", "event", ...} each, message by message
  *   reload          reads the configuration; {"message": "..."}
  *
- * It answers whatever the state of mail is.  Writers are logged by uid.
+ * What could not be done for one of several is {"id", "error", "code"}.  While
+ * an answer takes long, {"progress": n} comes twice a second.
+ *
+ * It answers whatever the state of mail is.  Writers are logged by uid; what
+ * they change is recorded before the answer.
  */
 #ifndef CONTROL_H
 #define CONTROL_H
