@@ -108,7 +108,9 @@ $(B)/%.a:
 	$(Q)$(AR) rcs $@ $^
 
 $(B)/sesrelayd: $(B)/daemon/main.o $(daemon_a)
-$(B)/sesrelayctl: $(patsubst %.c,$(B)/%.o,$(wildcard daemon/cli/*.c)) $(base_a)
+# It reads the spool itself when the daemon is down.
+$(B)/sesrelayctl: $(patsubst %.c,$(B)/%.o,$(wildcard daemon/cli/*.c)) \
+	$(B)/daemon/report.o $(queue_a)
 $(B)/sesd: $(patsubst %.c,$(B)/%.o,$(wildcard tests/ses/*.c))
 $(B)/load: $(patsubst %.c,$(B)/%.o,$(wildcard tests/bench/load*.c))
 $(B)/logbench: $(B)/tests/bench/logbench.o

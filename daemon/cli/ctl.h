@@ -2,10 +2,16 @@
  * The parts of sesrelayctl(8).
  *
  *   sesrelayctl.c   options, verbs, exit codes
- *   ctl_client.c    which socket, one request, the lines of its answer
+ *   ctl_client.c    one request, the lines of its answer
+ *   ctl_config.c    which socket, which spool
+ *   ctl_offline.c   the same answers from the spool, when the daemon is down
  *   ctl_print.c     text, numbers and times for people
  *   ctl_status.c    the screen of `status`
  *   ctl_queue.c     the table of `queue`, and `show`
+ *   ctl_mailq.c     `mailq`: the queue in Postfix's forms
+ *   ctl_operate.c   verbs that change messages, and the whole
+ *   ctl_failed.c    `failed`, `requeue`
+ *   ctl_trace.c     `trace`, and `show --log`
  *
  * What comes from the daemon is printed through ctl_put() and the functions
  * that use it: addresses and replies are whatever peers wrote, and a terminal
@@ -21,6 +27,7 @@
 
 #define CTL_CONFIG_FILE "/etc/sesrelayd/sesrelayd.conf"
 #define CTL_SOCKET "/run/sesrelayd/control"
+#define CTL_SPOOL "/var/spool/sesrelayd"
 
 /* What the command line asks for; strings are borrowed from argv. */
 struct ctl_options {
@@ -28,7 +35,13 @@ struct ctl_options {
 	const char *socket; /* -s; NULL: as the file says */
 	bool json;
 	bool list; /* queue -l */
-	bool envelope, headers, body; /* show */
+	bool envelope, headers, body; /* show, failed */
+	bool log; /* show */
+	bool all, yes; /* --all, --yes */
+	bool postfix_json; /* mailq -j */
+	int64_t timeout_us; /* drain; -1: none */
+	char **args; /* operands behind the verb */
+	int n_args;
 };
 
 /* "sesrelayctl: ..." on stderr; what stdout has comes before it. */
@@ -38,20 +51,47 @@ PRINTF(1, 2) void ctl_error(const char *fmt, ...);
 
 struct ctl_client;
 
-/* NULL, with the exit code in *rc, after saying why and what to do. */
+/*
+ * NULL, with the exit code in *rc, after saying why and what to do.  With
+ * `offline`, a daemon that is down is no failure: its spool is read instead,
+ * and stderr says so.
+ */
 MUST_CHECK struct ctl_client *ctl_open(
-    const struct ctl_options *options, int *rc);
+    const struct ctl_options *options, bool offline, int *rc);
 void ctl_close(struct ctl_client *c); /* NULL is legal */
 /*
  * Sends one line and reads the answer; returns the exit code, after saying why
  * unless it is 0.  Each object goes to `fn`, which may return false to have no
  * more; with options->json, it is printed as it came instead.  An object with a
- * member "error" is about something that could not be done: 1.
+ * member "error" is about something that could not be done: its "code", or 1.
  */
 MUST_CHECK int ctl_request(struct ctl_client *c, const char *request,
     bool (*fn)(void *ctx, json_t *object), void *ctx);
 /* Objects that came in answer to all requests. */
 size_t ctl_n_objects(const struct ctl_client *c);
+/* Of two exit codes the one that says more: 1 before 65 before 0. */
+int ctl_worse(int a, int b);
+
+/* --- ctl_config.c --- */
+
+/*
+ * A string of the configuration file that the options name: the value, or
+ * `fallback` when the file sets none; free(3) it.  *source (free(3) it) says
+ * where it is from.  NULL, after saying why, when a file that -c names cannot
+ * be read.
+ */
+MUST_CHECK char *ctl_config_string(const struct ctl_options *options,
+    const char *key, const char *fallback, char **source);
+
+/* --- ctl_offline.c --- */
+
+/*
+ * Answers a request of the protocol from the spool; objects go to `put`, which
+ * takes them and returns false to have no more.  Returns the exit code, after
+ * saying why.
+ */
+MUST_CHECK int ctl_offline(const char *directory, const char *request,
+    bool (*put)(void *ctx, json_t *object), void *ctx);
 
 /* --- ctl_print.c --- */
 
@@ -79,13 +119,45 @@ const char *ctl_format_seconds(int64_t seconds, char buf[CTL_BUF]);
 /* Wall clock in us from "2026-11-21T10:00:01.123456Z"; -1: it is none. */
 MUST_CHECK int ctl_parse_time(const char *text, int64_t *wall_us);
 
-/* --- the verbs that need more than a few lines --- */
+/* "Nov 21 10:00:01", local, of such a text; or the text. */
+const char *ctl_local_time(const char *text, char buf[CTL_BUF]);
 
-int ctl_status(struct ctl_client *c);
-/* `state` may be NULL. */
-int ctl_queue(
-    struct ctl_client *c, const struct ctl_options *options, const char *state);
-int ctl_show(
-    struct ctl_client *c, const struct ctl_options *options, const char *id);
+/* --- the verbs --- */
+
+int ctl_status(struct ctl_client *c, const struct ctl_options *options);
+int ctl_queue(struct ctl_client *c, const struct ctl_options *options);
+int ctl_show(struct ctl_client *c, const struct ctl_options *options);
+int ctl_mailq(struct ctl_client *c, const struct ctl_options *options);
+int ctl_retry(struct ctl_client *c, const struct ctl_options *options);
+int ctl_hold(struct ctl_client *c, const struct ctl_options *options);
+int ctl_release(struct ctl_client *c, const struct ctl_options *options);
+int ctl_delete(struct ctl_client *c, const struct ctl_options *options);
+int ctl_pause(struct ctl_client *c, const struct ctl_options *options);
+int ctl_resume(struct ctl_client *c, const struct ctl_options *options);
+int ctl_drain(struct ctl_client *c, const struct ctl_options *options);
+int ctl_failed(struct ctl_client *c, const struct ctl_options *options);
+int ctl_requeue(struct ctl_client *c, const struct ctl_options *options);
+int ctl_trace(struct ctl_client *c, const struct ctl_options *options);
+
+/*
+ * ctl_operate.c: the requests "VERB ID...", with as many ids each as a line
+ * takes, or "VERB --all".
+ */
+int ctl_request_ids(struct ctl_client *c, const struct ctl_options *options,
+    const char *verb, bool (*fn)(void *ctx, json_t *object), void *ctx);
+/* ctl_queue.c: content that comes in pieces, as --headers, --body have it. */
+struct ctl_content {
+	const struct ctl_options *options;
+	bool damaged;
+	bool in_body;
+	bool line_start; /* of the header */
+	bool cr; /* at the start of a line, not printed yet */
+	bool tty;
+};
+void ctl_content_begin(
+    struct ctl_content *t, const struct ctl_options *options);
+bool ctl_content_put(struct ctl_content *t, json_t *text);
+/* ctl_trace.c: the stories that a request "trace TEXT" answers. */
+int ctl_stories(struct ctl_client *c, const char *text);
 
 #endif

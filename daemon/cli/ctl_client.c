@@ -1,7 +1,7 @@
 /*
  * The operator's side of the control socket (daemon/control.h has the
- * protocol): finds the socket, sends a line, hands over the lines that come
- * back.
+ * protocol): sends a line, hands over the lines that come back.  When nobody
+ * listens, the answers of reading verbs come from the spool (ctl_offline.c).
  *
  * Owns the socket and the buffer.  A daemon that hangs is found out by its
  * silence, so nothing here waits for ever.  Whatever goes wrong is said here,
@@ -14,7 +14,6 @@
 
 #include <errno.h>
 #include <grp.h>
-#include <libconfig.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -37,83 +36,14 @@ struct ctl_client {
 	size_t n_objects;
 	char *path; /* of the socket */
 	char *source; /* how we know it, for messages */
+	char *directory; /* the spool, when that is asked instead; or NULL */
 	int fd;
+	int rc; /* of what objects said */
 	/* data[from..len) is read and not used yet; data[from..seen) has no
 	 * newline. */
 	char *data;
 	size_t from, seen, len, size;
 };
-
-/* --- which socket --- */
-
-/*
- * control.socket of the file, NULL if it sets none.  When the file cannot be
- * read to its end, *problem (free(3) it) says why, but what stands before the
- * mistake counts: `reload` is asked for when the file has mistakes, too.
- */
-static char *read_config(const char *file, char **problem)
-{
-	char *dir = xstrdup(file), *slash = strrchr(dir, '/');
-	char *path = NULL;
-	const char *text;
-	config_t config;
-	struct stat st;
-
-	*problem = NULL;
-	config_init(&config);
-	if (slash != NULL) {
-		slash[slash == dir] = '\0';
-		config_set_include_dir(&config, dir);
-	}
-	/* libconfig ends the process when it is given a directory. */
-	if (access(file, R_OK) != 0 || stat(file, &st) != 0)
-		*problem = xasprintf("%s: %s", file, strerror(errno));
-	else if (S_ISDIR(st.st_mode))
-		*problem = xasprintf("%s: %s", file, strerror(EISDIR));
-	else if (!config_read_file(&config, file))
-		*problem = xasprintf("%s:%d: %s",
-		    config_error_file(&config) != NULL
-			? config_error_file(&config)
-			: file,
-		    config_error_line(&config), config_error_text(&config));
-	if (config_lookup_string(&config, "control.socket", &text) &&
-	    text[0] != '\0')
-		path = xstrdup(text);
-	config_destroy(&config);
-	free(dir);
-	return path;
-}
-
-static int find_socket(struct ctl_client *c, const struct ctl_options *options)
-{
-	const char *file =
-	    options->file != NULL ? options->file : CTL_CONFIG_FILE;
-	char *problem = NULL;
-	int rc = EX_OK;
-
-	if (options->socket != NULL) {
-		c->path = xstrdup(options->socket);
-		c->source = xstrdup("from -s");
-		return EX_OK;
-	}
-	c->path = read_config(file, &problem);
-	if (c->path != NULL) {
-		c->source = xasprintf("control.socket of %s", file);
-	} else if (problem != NULL && options->file != NULL) {
-		/* The default may be the socket of another daemon. */
-		ctl_error("cannot tell the socket of the daemon: %s; name it "
-			  "with -s SOCKET",
-		    problem);
-		rc = EX_CONFIG;
-	} else {
-		c->path = xstrdup(CTL_SOCKET);
-		c->source = problem != NULL
-		    ? xasprintf("the default, for %s", problem)
-		    : xstrdup("the default");
-	}
-	free(problem);
-	return rc;
-}
 
 /* --- connecting --- */
 
@@ -150,12 +80,48 @@ static int unreachable(const struct ctl_client *c, int code)
 	return EX_UNAVAILABLE;
 }
 
-static int connect_socket(struct ctl_client *c)
+static int try_connect(struct ctl_client *c, struct sockaddr_un *addr)
+{
+	int rc;
+
+	do
+		rc =
+		    connect(c->fd, (const struct sockaddr *)addr, sizeof *addr);
+	while (rc != 0 && errno == EINTR);
+	return rc;
+}
+
+/* Nobody listens: the spool is nobody's, and may be looked at. */
+static int go_offline(
+    struct ctl_client *c, const struct ctl_options *options, int code)
+{
+	char *source;
+
+	c->directory =
+	    ctl_config_string(options, "spool.directory", CTL_SPOOL, &source);
+	if (c->directory == NULL)
+		return EX_CONFIG;
+	ctl_error("the daemon is down; reading the spool %s, %s (%s: %s)",
+	    c->directory, source, c->path, strerror(code));
+	free(source);
+	return EX_OK;
+}
+
+static int open_socket(
+    struct ctl_client *c, const struct ctl_options *options, bool offline)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	struct timeval patience = { .tv_sec = SILENCE_S };
-	int rc;
 
+	if (options->socket != NULL) {
+		c->path = xstrdup(options->socket);
+		c->source = xstrdup("from -s");
+	} else {
+		c->path = ctl_config_string(
+		    options, "control.socket", CTL_SOCKET, &c->source);
+		if (c->path == NULL)
+			return EX_CONFIG;
+	}
 	if (strlen(c->path) >= sizeof addr.sun_path)
 		return unreachable(c, ENAMETOOLONG);
 	memcpy(addr.sun_path, c->path, strlen(c->path) + 1);
@@ -164,22 +130,21 @@ static int connect_socket(struct ctl_client *c)
 		return unreachable(c, errno);
 	setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
 	setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-	do
-		rc =
-		    connect(c->fd, (const struct sockaddr *)&addr, sizeof addr);
-	while (rc != 0 && errno == EINTR);
-	return rc != 0 ? unreachable(c, errno) : EX_OK;
+	if (try_connect(c, &addr) == 0)
+		return EX_OK;
+	if (offline && (errno == ENOENT || errno == ECONNREFUSED))
+		return go_offline(c, options, errno);
+	return unreachable(c, errno);
 }
 
-struct ctl_client *ctl_open(const struct ctl_options *options, int *rc)
+struct ctl_client *ctl_open(
+    const struct ctl_options *options, bool offline, int *rc)
 {
 	struct ctl_client *c = xcalloc(1, sizeof *c);
 
 	c->fd = -1;
 	c->json = options->json;
-	*rc = find_socket(c, options);
-	if (*rc == EX_OK)
-		*rc = connect_socket(c);
+	*rc = open_socket(c, options, offline);
 	if (*rc != EX_OK) {
 		ctl_close(c);
 		return NULL;
@@ -196,6 +161,7 @@ void ctl_close(struct ctl_client *c)
 	free(c->data);
 	free(c->path);
 	free(c->source);
+	free(c->directory);
 	free(c);
 }
 
@@ -306,15 +272,56 @@ static int not_understood(const struct ctl_client *c)
 	return EX_UNAVAILABLE;
 }
 
-int ctl_request(struct ctl_client *c, const char *request,
-    bool (*fn)(void *ctx, json_t *object), void *ctx)
+int ctl_worse(int a, int b)
+{
+	/* Nothing of the two, or only one: that. */
+	if (a == EX_OK || b == EX_OK)
+		return a == EX_OK ? b : a;
+	return a == EX_DATAERR ? b : a;
+}
+
+struct answer {
+	struct ctl_client *client;
+	bool (*fn)(void *ctx, json_t *object);
+	void *ctx;
+};
+
+/* false: no more of them is wanted. */
+static bool take_object(struct answer *a, json_t *object)
+{
+	struct ctl_client *c = a->client;
+	json_t *code = json_object_get(object, "code");
+
+	if (json_object_get(object, "progress") != NULL)
+		return true;
+	c->n_objects++;
+	if (json_object_get(object, "error") != NULL)
+		c->rc = ctl_worse(c->rc,
+		    code != NULL ? (int)json_integer_value(code)
+				 : EXIT_FAILURE);
+	if (!c->json)
+		return a->fn(a->ctx, object);
+	json_dumpf(object, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
+	putchar('\n');
+	return true;
+}
+
+static bool take_offline(void *ctx, json_t *object)
+{
+	bool more = take_object(ctx, object);
+
+	json_decref(object);
+	return more;
+}
+
+static int read_answer(struct ctl_client *c, struct answer *a)
 {
 	struct slice line;
-	bool more = true, failed = false;
+	bool more = true;
 	json_t *object;
-	int rc = send_line(c, request);
+	int rc = EX_OK;
 
-	while (rc == EX_OK && more && (rc = read_line(c, &line)) == EX_OK) {
+	while (more && (rc = read_line(c, &line)) == EX_OK) {
 		if (slice_eq_str(line, "OK"))
 			break;
 		if (slice_has_prefix(line, "ERR ")) {
@@ -326,15 +333,25 @@ int ctl_request(struct ctl_client *c, const char *request,
 			json_decref(object);
 			return not_understood(c);
 		}
-		c->n_objects++;
-		failed |= json_object_get(object, "error") != NULL;
-		if (c->json) {
-			fwrite(line.ptr, 1, line.len, stdout);
-			putchar('\n');
-		} else {
-			more = fn(ctx, object);
-		}
+		more = take_object(a, object);
 		json_decref(object);
 	}
-	return rc == EX_OK && failed ? EXIT_FAILURE : rc;
+	return rc;
+}
+
+int ctl_request(struct ctl_client *c, const char *request,
+    bool (*fn)(void *ctx, json_t *object), void *ctx)
+{
+	struct answer a = { c, fn, ctx };
+	int rc;
+
+	c->rc = EX_OK;
+	if (c->directory != NULL) {
+		rc = ctl_offline(c->directory, request, take_offline, &a);
+	} else {
+		rc = send_line(c, request);
+		if (rc == EX_OK)
+			rc = read_answer(c, &a);
+	}
+	return rc == EX_OK ? c->rc : rc;
 }

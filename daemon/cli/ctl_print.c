@@ -181,6 +181,16 @@ const char *ctl_format_seconds(int64_t seconds, char buf[CTL_BUF])
 	return buf;
 }
 
+const char *ctl_local_time(const char *text, char buf[CTL_BUF])
+{
+	int64_t time_us;
+
+	if (ctl_parse_time(text, &time_us) != 0)
+		return text;
+	clock_format_syslog(time_us, buf, CTL_BUF);
+	return buf;
+}
+
 int ctl_parse_time(const char *text, int64_t *wall_us)
 {
 	struct tm tm = { 0 };

@@ -18,17 +18,6 @@
 
 /* --- a row --- */
 
-/* "Nov 21 10:00:01", local. */
-static const char *local_time(const char *text, char buf[CTL_BUF])
-{
-	int64_t time_us;
-
-	if (ctl_parse_time(text, &time_us) != 0)
-		return text;
-	clock_format_syslog(time_us, buf, CTL_BUF);
-	return buf;
-}
-
 static const char *sender_of(json_t *message)
 {
 	const char *sender = ctl_text(message, "sender");
@@ -103,17 +92,18 @@ static void put_row(const struct table *t, json_t *m)
 	char size[CTL_BUF], arrival[CTL_BUF], next[CTL_BUF];
 
 	ctl_put_padded(stdout, ctl_text(m, "id"), 17);
-	if (json_object_get(m, "error") != NULL) {
-		fputs("cannot be read: ", stdout);
-		ctl_put(stdout, ctl_text(m, "error"));
-		putchar('\n');
-		return;
-	}
 	printf("%8s  ", ctl_format_bytes(ctl_number(m, "size"), size));
-	ctl_put_padded(stdout, local_time(ctl_text(m, "arrival"), arrival), 17);
+	ctl_put_padded(
+	    stdout, ctl_local_time(ctl_text(m, "arrival"), arrival), 17);
 	ctl_put_padded(stdout, ctl_text(m, "state"), 8);
 	printf("%5" PRId64 "  ", ctl_number(m, "attempts"));
 	ctl_put_padded(stdout, next_attempt(m, next), 13);
+	if (ctl_text(m, "damaged")[0] != '\0') {
+		fputs("cannot be read: ", stdout);
+		ctl_put(stdout, ctl_text(m, "damaged"));
+		putchar('\n');
+		return;
+	}
 	ctl_put_padded(stdout, sender_of(m), t->sender_width);
 	fputs("  ", stdout);
 	ctl_put(stdout, first_rcpt(rcpts));
@@ -163,9 +153,9 @@ static bool on_row(void *ctx, json_t *m)
 	return true;
 }
 
-int ctl_queue(
-    struct ctl_client *c, const struct ctl_options *options, const char *state)
+int ctl_queue(struct ctl_client *c, const struct ctl_options *options)
 {
+	const char *state = options->n_args > 0 ? options->args[0] : NULL;
 	struct table t = { .list = options->list, .sender_width = 6 };
 	char *request = xasprintf(
 	    "queue%s%s", state != NULL ? " " : "", state != NULL ? state : "");
@@ -186,16 +176,7 @@ int ctl_queue(
 
 /* --- one message --- */
 
-struct content {
-	const struct ctl_options *options;
-	bool damaged;
-	bool in_body;
-	bool line_start; /* of the header */
-	bool cr; /* at the start of a line, not printed yet */
-	bool tty;
-};
-
-static void put_content_byte(const struct content *t, unsigned char c)
+static void put_content_byte(const struct ctl_content *t, unsigned char c)
 {
 	char text[2] = { (char)c };
 
@@ -208,7 +189,7 @@ static void put_content_byte(const struct content *t, unsigned char c)
 }
 
 /* The header ends before the first empty line, which belongs to neither. */
-static void put_header_byte(struct content *t, unsigned char c)
+static void put_header_byte(struct ctl_content *t, unsigned char c)
 {
 	bool shown = t->options->headers;
 
@@ -240,7 +221,16 @@ static int next_byte(const unsigned char *s, size_t len, size_t *i)
 	return (c & 0x03) << 6 | (s[(*i)++] & 0x3f);
 }
 
-static bool put_content(struct content *t, json_t *text)
+void ctl_content_begin(struct ctl_content *t, const struct ctl_options *options)
+{
+	*t = (struct ctl_content){
+		.options = options,
+		.line_start = true,
+		.tty = isatty(STDOUT_FILENO),
+	};
+}
+
+bool ctl_content_put(struct ctl_content *t, json_t *text)
 {
 	const unsigned char *s = (const unsigned char *)json_string_value(text);
 	size_t len = json_string_length(text), i = 0;
@@ -283,7 +273,7 @@ static void put_envelope(json_t *m)
 	    ctl_number(m, "attempts"));
 	ctl_put(stdout, next_attempt(m, next));
 	printf("\nArrived:      ");
-	ctl_put(stdout, local_time(ctl_text(m, "arrival"), arrival));
+	ctl_put(stdout, ctl_local_time(ctl_text(m, "arrival"), arrival));
 	printf("\nSize:         %" PRId64 " bytes (%s)\nSender:       ",
 	    ctl_number(m, "size"),
 	    ctl_format_bytes(ctl_number(m, "size"), size));
@@ -299,11 +289,11 @@ static void put_envelope(json_t *m)
 
 static bool on_show(void *ctx, json_t *m)
 {
-	struct content *t = ctx;
+	struct ctl_content *t = ctx;
 	json_t *text = json_object_get(m, "content");
 
 	if (text != NULL)
-		return put_content(t, text);
+		return ctl_content_put(t, text);
 	if (json_object_get(m, "error") != NULL) {
 		ctl_error("%s cannot be read: %s", ctl_text(m, "id"),
 		    ctl_text(m, "error"));
@@ -316,23 +306,19 @@ static bool on_show(void *ctx, json_t *m)
 	return true;
 }
 
-int ctl_show(
-    struct ctl_client *c, const struct ctl_options *options, const char *id)
+int ctl_show(struct ctl_client *c, const struct ctl_options *options)
 {
-	struct content t = {
-		.options = options,
-		.line_start = true,
-		.tty = isatty(STDOUT_FILENO),
-	};
-	char *request = xasprintf("show %s%s", id,
-	    options->headers || options->body ? " content" : "");
-	int rc = ctl_request(c, request, on_show, &t);
+	const char *id = options->args[0];
+	struct ctl_content t;
+	char *request;
+	int rc;
 
+	if (options->log)
+		return ctl_stories(c, id);
+	ctl_content_begin(&t, options);
+	request = xasprintf("show %s%s", id,
+	    options->headers || options->body ? " content" : "");
+	rc = ctl_request(c, request, on_show, &t);
 	free(request);
-	if (rc == EX_OK && ctl_n_objects(c) == 0) {
-		/* It left the queue between question and answer. */
-		ctl_error("no such message in the queue");
-		return EX_DATAERR;
-	}
 	return t.damaged ? EXIT_FAILURE : rc;
 }

@@ -70,6 +70,9 @@ static char *upstream_words(json_t *upstream)
 	if (strcmp(state, "unreachable") == 0)
 		return xasprintf(
 		    "UNREACHABLE, mail waits (%s): %s", endpoint, trouble);
+	if (strcmp(state, "paused") == 0)
+		return xstrdup("PAUSED, nothing is sent until \"sesrelayctl "
+			       "resume\"");
 	if (next > 0)
 		return xasprintf("%s, next try in %s: %s", state_words(state),
 		    ctl_format_seconds(next, wait), reason);
@@ -109,6 +112,17 @@ static void put_queue(json_t *queue)
 	    "%" PRId64 " ready, %" PRId64 " active, %" PRId64
 	    " waiting for a next attempt, %" PRId64 " held",
 	    ready, active, waiting, held);
+}
+
+static void put_intake(json_t *paused)
+{
+	if (ctl_true(paused, "draining"))
+		put_line("Intake:",
+		    "DRAINING, local programs get 452 while the drain runs");
+	else if (ctl_true(paused, "intake"))
+		put_line("Intake:",
+		    "PAUSED, local programs get 452 until \"sesrelayctl resume "
+		    "intake\"");
 }
 
 static void put_connections(json_t *connections)
@@ -222,6 +236,7 @@ static bool put_status(void *ctx, json_t *o)
 
 	(void)ctx;
 	put_upstream(upstream);
+	put_intake(json_object_get(o, "paused"));
 	put_queue(json_object_get(o, "queue"));
 	put_connections(json_object_get(o, "connections"));
 	put_line("Sessions:", "%lld of local programs",
@@ -233,7 +248,8 @@ static bool put_status(void *ctx, json_t *o)
 	return true;
 }
 
-int ctl_status(struct ctl_client *c)
+int ctl_status(struct ctl_client *c, const struct ctl_options *options)
 {
+	(void)options;
 	return ctl_request(c, "status", put_status, NULL);
 }

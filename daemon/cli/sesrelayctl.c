@@ -1,7 +1,7 @@
 /*
  * sesrelayctl: the operator's tool.  Options and verbs; everything is asked of
- * the daemon over its control socket, and printed for people or, with --json,
- * as it comes.
+ * the daemon over its control socket, or of its spool when it is down, and
+ * printed for people or, with --json, as it comes.
  *
  * Exit codes are part of the contract: see sesrelayctl(8).
  */
@@ -9,42 +9,58 @@
 
 #include "base/clock.h"
 #include "base/id.h"
-#include "base/mem.h"
 
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 
 static const char usage_text[] =
     "usage: sesrelayctl [-c FILE] [-s SOCKET] [--json] VERB ...\n"
+    "look:\n"
     "  status               the state of everything, on one screen\n"
     "  queue [-l] [STATE]   messages; -l: with all recipients.  STATE: ready,\n"
     "                       waiting, active, held\n"
+    "  mailq [-j]           the same as Postfix prints it\n"
     "  count                number of queued messages\n"
-    "  show ID [--envelope] [--headers] [--body]\n"
+    "  show ID [--envelope] [--headers] [--body] [--log]\n"
     "                       one message\n"
+    "  failed [ID [--envelope] [--headers] [--body]]\n"
+    "                       dead letters with their reason\n"
+    "  trace TEXT           the story of a message, by queue id, Message-ID "
+    "or\n"
+    "                       SES message id\n"
+    "change (ID...: queue ids; -: read them from standard input; --all):\n"
+    "  retry [ID...]        try now\n"
+    "  hold ID...           keep it until it is released\n"
+    "  release ID...        let it go\n"
+    "  delete ID...         gone for good; --yes: do not ask\n"
+    "  requeue ID...        put dead letters back into the queue\n"
+    "  pause, resume [delivery|intake]\n"
+    "  drain [--timeout D]  no new mail; wait until the queue is empty\n"
     "  reload               read the configuration again\n"
-    "  -c FILE    configuration that names the socket (default\n"
+    "options:\n"
+    "  -c FILE    configuration that names socket and spool (default\n"
     "             " CTL_CONFIG_FILE ")\n"
     "  -s SOCKET  control socket (default " CTL_SOCKET ")\n"
     "  --json     objects, one a line\n"
     "  -h, -V     this text; the version\n"
     "Any unambiguous prefix of a verb works.  sesrelayctl(8) says more.\n";
 
-enum verb_option { OPT_LIST = 1, OPT_SHOW = 2 };
+enum verb_option {
+	OPT_LIST = 1,
+	OPT_PARTS = 2,
+	OPT_LOG = 4,
+	OPT_ALL = 8,
+	OPT_YES = 16,
+	OPT_TIMEOUT = 32,
+	OPT_POSTFIX = 64,
+};
 
 /* --- verbs of a few lines --- */
-
-static int run_status(
-    struct ctl_client *c, const struct ctl_options *options, const char *arg)
-{
-	(void)options;
-	(void)arg;
-	return ctl_status(c);
-}
 
 static bool put_count(void *ctx, json_t *object)
 {
@@ -53,11 +69,9 @@ static bool put_count(void *ctx, json_t *object)
 	return true;
 }
 
-static int run_count(
-    struct ctl_client *c, const struct ctl_options *options, const char *arg)
+static int run_count(struct ctl_client *c, const struct ctl_options *options)
 {
 	(void)options;
-	(void)arg;
 	return ctl_request(c, "count", put_count, NULL);
 }
 
@@ -68,13 +82,11 @@ static bool put_reloaded(void *ctx, json_t *object)
 	return true;
 }
 
-static int run_reload(
-    struct ctl_client *c, const struct ctl_options *options, const char *arg)
+static int run_reload(struct ctl_client *c, const struct ctl_options *options)
 {
 	int rc = ctl_request(c, "reload", put_reloaded, NULL);
 
 	(void)options;
-	(void)arg;
 	if (rc == EXIT_FAILURE)
 		ctl_error("not reloaded: the old configuration stays in force");
 	return rc;
@@ -82,7 +94,7 @@ static int run_reload(
 
 /* --- the table --- */
 
-/* What a verb's one argument has to look like; NULL: it is fine. */
+/* What a verb's arguments have to look like; NULL: it is fine. */
 static const char *check_state(const char *arg)
 {
 	size_t n = strspn(arg, "abcdefghijklmnopqrstuvwxyz");
@@ -102,21 +114,54 @@ static const char *check_id(const char *arg)
 	      "them";
 }
 
+static const char *check_ids(const char *arg)
+{
+	return strcmp(arg, "-") == 0 ? NULL : check_id(arg);
+}
+
+static const char *check_part(const char *arg)
+{
+	return strcmp(arg, "delivery") == 0 || strcmp(arg, "intake") == 0
+	    ? NULL
+	    : "delivery, or intake";
+}
+
+/* It has to fit into a line of the protocol, and to stay one. */
+static const char *check_text(const char *arg)
+{
+	return arg[0] != '\0' && strlen(arg) < 3000 &&
+		strcspn(arg, "\r\n") == strlen(arg)
+	    ? NULL
+	    : "a queue id, a Message-ID or an SES message id";
+}
+
 struct verb {
 	const char *name;
-	int min_args, max_args; /* at most 1 */
+	int min_args, max_args;
 	const char *(*check)(const char *arg);
-	int (*run)(struct ctl_client *c, const struct ctl_options *options,
-	    const char *arg);
+	int (*run)(struct ctl_client *c, const struct ctl_options *options);
 	unsigned options;
+	bool offline; /* works on the spool when the daemon is down */
 };
 
 static const struct verb verbs[] = {
-	{ "count", 0, 0, NULL, run_count, 0 },
-	{ "queue", 0, 1, check_state, ctl_queue, OPT_LIST },
-	{ "reload", 0, 0, NULL, run_reload, 0 },
-	{ "show", 1, 1, check_id, ctl_show, OPT_SHOW },
-	{ "status", 0, 0, NULL, run_status, 0 },
+	{ "count", 0, 0, NULL, run_count, 0, true },
+	{ "delete", 0, INT_MAX, check_ids, ctl_delete, OPT_ALL | OPT_YES,
+	    false },
+	{ "drain", 0, 0, NULL, ctl_drain, OPT_TIMEOUT, false },
+	{ "failed", 0, 1, check_id, ctl_failed, OPT_PARTS, true },
+	{ "hold", 0, INT_MAX, check_ids, ctl_hold, OPT_ALL, false },
+	{ "mailq", 0, 0, NULL, ctl_mailq, OPT_POSTFIX, true },
+	{ "pause", 0, 1, check_part, ctl_pause, 0, false },
+	{ "queue", 0, 1, check_state, ctl_queue, OPT_LIST, true },
+	{ "release", 0, INT_MAX, check_ids, ctl_release, OPT_ALL, false },
+	{ "reload", 0, 0, NULL, run_reload, 0, false },
+	{ "requeue", 0, INT_MAX, check_ids, ctl_requeue, OPT_ALL, false },
+	{ "resume", 0, 1, check_part, ctl_resume, 0, false },
+	{ "retry", 0, INT_MAX, check_ids, ctl_retry, OPT_ALL, false },
+	{ "show", 1, 1, check_id, ctl_show, OPT_PARTS | OPT_LOG, true },
+	{ "status", 0, 0, NULL, ctl_status, 0, false },
+	{ "trace", 1, 1, check_text, ctl_trace, 0, true },
 };
 
 static const struct verb *find_verb(const char *name)
@@ -145,10 +190,102 @@ static const struct verb *find_verb(const char *name)
 
 /* --- the command line --- */
 
+/* "90", "90s", "5m", "2h", "1d", "500ms"; -1: it is none. */
+static int64_t parse_duration(const char *text)
+{
+	static const struct {
+		const char *name;
+		int64_t us;
+	} units[] = { { "", US_PER_S }, { "ms", US_PER_MS }, { "s", US_PER_S },
+		{ "m", 60 * US_PER_S }, { "h", 3600 * US_PER_S },
+		{ "d", 86400 * US_PER_S } };
+	size_t n = strspn(text, "0123456789");
+	uint64_t value;
+
+	if (slice_parse_u64(slice_of(text, n), &value) != 0 ||
+	    value > 1000 * 1000 * 1000)
+		return -1;
+	for (size_t i = 0; i < ARRAY_LEN(units); i++)
+		if (strcmp(text + n, units[i].name) == 0)
+			return (int64_t)value * units[i].us;
+	return -1;
+}
+
+static void take_timeout(struct ctl_options *o, const char *text)
+{
+	o->timeout_us = parse_duration(text);
+	if (o->timeout_us >= 0)
+		return;
+	ctl_error("--timeout: '%s' is no duration; say 30s, 5m, 2h", text);
+	exit(EX_USAGE);
+}
+
+enum long_option {
+	JSON = 256,
+	ENVELOPE,
+	HEADERS,
+	BODY,
+	LOG,
+	ALL,
+	YES,
+	TIMEOUT
+};
+
+/* Bits of enum verb_option that it is. */
+static unsigned take_option(struct ctl_options *o, int c)
+{
+	switch (c) {
+	case 'c':
+		o->file = optarg;
+		return 0;
+	case 's':
+		o->socket = optarg;
+		return 0;
+	case JSON:
+		o->json = true;
+		return 0;
+	case 'l':
+		o->list = true;
+		return OPT_LIST;
+	case 'j':
+		o->postfix_json = true;
+		return OPT_POSTFIX;
+	case ENVELOPE:
+		o->envelope = true;
+		return OPT_PARTS;
+	case HEADERS:
+		o->headers = true;
+		return OPT_PARTS;
+	case BODY:
+		o->body = true;
+		return OPT_PARTS;
+	case LOG:
+		o->log = true;
+		return OPT_LOG;
+	case ALL:
+		o->all = true;
+		return OPT_ALL;
+	case YES:
+		o->yes = true;
+		return OPT_YES;
+	case TIMEOUT:
+		take_timeout(o, optarg);
+		return OPT_TIMEOUT;
+	case 'h':
+		fputs(usage_text, stdout);
+		exit(EX_OK);
+	case 'V':
+		puts("sesrelayctl " SESRELAYD_VERSION);
+		exit(EX_OK);
+	default:
+		fputs(usage_text, stderr);
+		exit(EX_USAGE);
+	}
+}
+
 /* Returns the bits of enum verb_option that were used; operands are last. */
 static unsigned read_options(int argc, char **argv, struct ctl_options *o)
 {
-	enum { JSON = 256, ENVELOPE, HEADERS, BODY };
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "socket", required_argument, NULL, 's' },
@@ -159,88 +296,101 @@ static unsigned read_options(int argc, char **argv, struct ctl_options *o)
 		{ "envelope", no_argument, NULL, ENVELOPE },
 		{ "headers", no_argument, NULL, HEADERS },
 		{ "body", no_argument, NULL, BODY },
+		{ "log", no_argument, NULL, LOG },
+		{ "all", no_argument, NULL, ALL },
+		{ "yes", no_argument, NULL, YES },
+		{ "timeout", required_argument, NULL, TIMEOUT },
 		{ NULL, 0, NULL, 0 },
 	};
 	unsigned used = 0;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "c:s:lhV", options, NULL)) != -1) {
-		if (c == 'c') {
-			o->file = optarg;
-		} else if (c == 's') {
-			o->socket = optarg;
-		} else if (c == JSON) {
-			o->json = true;
-		} else if (c == 'l') {
-			o->list = true;
-			used |= OPT_LIST;
-		} else if (c == ENVELOPE || c == HEADERS || c == BODY) {
-			o->envelope |= c == ENVELOPE;
-			o->headers |= c == HEADERS;
-			o->body |= c == BODY;
-			used |= OPT_SHOW;
-		} else if (c == 'h') {
-			fputs(usage_text, stdout);
-			exit(EX_OK);
-		} else if (c == 'V') {
-			puts("sesrelayctl " SESRELAYD_VERSION);
-			exit(EX_OK);
-		} else {
-			fputs(usage_text, stderr);
-			exit(EX_USAGE);
-		}
-	}
+	while ((c = getopt_long(argc, argv, "c:s:ljhV", options, NULL)) != -1)
+		used |= take_option(o, c);
 	if (!o->headers && !o->body)
 		o->envelope = true;
 	return used;
 }
 
-static const struct verb *read_arguments(
-    int argc, char **argv, struct ctl_options *options, const char **arg)
+static const char *check_options(
+    const struct verb *verb, unsigned used, const struct ctl_options *o)
 {
-	unsigned used = read_options(argc, argv, options);
+	static const struct {
+		unsigned option;
+		const char *goes_with;
+	} rules[] = {
+		{ OPT_LIST, "-l goes with queue" },
+		{ OPT_POSTFIX, "-j goes with mailq" },
+		{ OPT_PARTS,
+		    "--envelope, --headers and --body go with show and "
+		    "failed" },
+		{ OPT_LOG, "--log goes with show" },
+		{ OPT_ALL,
+		    "--all goes with retry, hold, release, delete, requeue" },
+		{ OPT_YES, "--yes goes with delete" },
+		{ OPT_TIMEOUT, "--timeout goes with drain" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rules); i++)
+		if ((used & rules[i].option & ~verb->options) != 0)
+			return rules[i].goes_with;
+	if (o->n_args < verb->min_args)
+		return "it needs an argument; see \"sesrelayctl -h\"";
+	if (o->n_args > verb->max_args)
+		return "too many arguments; see \"sesrelayctl -h\"";
+	if (o->all && o->n_args > 0)
+		return "either queue ids, or --all";
+	/* Only retry means all when none is named. */
+	if ((verb->options & OPT_ALL) != 0 && !o->all && o->n_args == 0 &&
+	    verb->run != ctl_retry)
+		return "which messages? name queue ids, - or --all";
+	if (o->n_args == 0 && verb->run == ctl_failed &&
+	    (used & OPT_PARTS) != 0)
+		return "--envelope, --headers and --body need an id";
+	return NULL;
+}
+
+static const struct verb *read_arguments(
+    int argc, char **argv, struct ctl_options *o)
+{
+	unsigned used = read_options(argc, argv, o);
 	const struct verb *verb;
-	const char *wrong = NULL;
-	int n;
+	const char *wrong;
 
 	if (optind == argc) {
 		fputs(usage_text, stderr);
 		exit(EX_USAGE);
 	}
 	verb = find_verb(argv[optind++]);
-	n = argc - optind;
-	*arg = n > 0 ? argv[optind] : NULL;
-	if ((used & ~verb->options) != 0)
-		wrong = used & OPT_LIST & ~verb->options
-		    ? "-l goes with queue"
-		    : "--envelope, --headers and --body go with show";
-	else if (n < verb->min_args)
-		wrong = "it needs an argument; see \"sesrelayctl -h\"";
-	else if (n > verb->max_args)
-		wrong = "too many arguments; see \"sesrelayctl -h\"";
-	else if (n > 0)
-		wrong = verb->check(*arg);
+	o->args = argv + optind;
+	o->n_args = argc - optind;
+	wrong = check_options(verb, used, o);
+	for (int i = 0; i < o->n_args && wrong == NULL; i++)
+		wrong = verb->check(o->args[i]);
 	if (wrong != NULL) {
 		ctl_error("%s: %s", verb->name, wrong);
 		exit(EX_USAGE);
+	}
+	if (verb->run == ctl_mailq && o->json) {
+		o->postfix_json = true;
+		o->json = false;
 	}
 	return verb;
 }
 
 int main(int argc, char **argv)
 {
-	struct ctl_options options = { 0 };
+	struct ctl_options options = { .timeout_us = -1 };
 	const struct verb *verb;
 	struct ctl_client *c;
-	const char *arg;
 	int rc;
 
 	clock_update();
-	verb = read_arguments(argc, argv, &options, &arg);
-	c = ctl_open(&options, &rc);
+	verb = read_arguments(argc, argv, &options);
+	c = ctl_open(&options, verb->offline, &rc);
 	if (c == NULL)
 		return rc;
-	rc = verb->run(c, &options, arg);
+	rc = verb->run(c, &options);
 	ctl_close(c);
 	if ((fflush(stdout) != 0 || ferror(stdout)) && rc == EX_OK) {
 		ctl_error("cannot write the answer: %s", strerror(errno));

@@ -497,7 +497,7 @@ def test_ctl_status(waiting):
         r.ctl("status")
 
 
-@pytest.mark.parametrize("prefix", ["stat", "s", "c", "q", "rel", "sh"])
+@pytest.mark.parametrize("prefix", ["stat", "s", "c", "q", "relo", "sh"])
 def test_ctl_prefixes(waiting, prefix):
     code, out, err = ctl(waiting, prefix)
     want = {"s": 64, "sh": 64}.get(prefix, 0)
@@ -521,7 +521,7 @@ def test_ctl_exit_codes(sesd, relay, args, code):
 
 def test_ctl_without_daemon(relay, directory):
     r = relay(start=False)
-    for args in (("status",), ("count",), ("reload",), ("--json", "status")):
+    for args in (("status",), ("retry",), ("reload",), ("--json", "status")):
         done = r.run_ctl(*args)
         assert done.returncode == 69 and done.stdout == ""
         assert "cannot reach the daemon" in done.stderr

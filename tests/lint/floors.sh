@@ -1,7 +1,8 @@
 #!/bin/bash
 # The floors of the house, checked by #include.
 #
-#   base < smtp, policy < queue < net < relay < daemon; cli sees base only.
+#   base < smtp, policy < queue < net < relay < daemon; cli sees base, queue
+#   and daemon/report.h, whose objects are its own when the daemon is down.
 #   smtp and policy don't know each other, queue and net don't know each other,
 #   event2/ and openssl/ stay in net (and credentials.c), libconfig in config*.c
 #   and cli, pthread in base/work.c, xxhash in queue, config.h is for the top,
@@ -23,14 +24,16 @@ declare -A may=(
 	[queue]="base queue"
 	[net]="base net"
 	[relay]="base smtp policy queue net relay"
-	[cli]="base cli"
-	[top]="base smtp policy queue net relay top"
+	[cli]="base queue cli report"
+	[report]="base queue report"
+	[top]="base smtp policy queue net relay report top"
 )
 
 floor_of() { # daemon/relay/pool.c -> relay; daemon/main.c -> top
 	local path=${1#daemon/}
 	case $path in
 	*/*) echo "${path%%/*}" ;;
+	report.[ch]) echo report ;;
 	*) echo top ;;
 	esac
 }
