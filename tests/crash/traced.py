@@ -15,6 +15,7 @@ import pathlib
 import platform
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -148,6 +149,14 @@ def child_of(tracer):
     except FileNotFoundError:
         return None
     return int(children[0]) if children else None
+
+
+def stop_traced(relay):
+    """SIGTERM to a relay that was started under strace."""
+    os.kill(child_of(relay.process.pid), signal.SIGTERM)
+    code = relay.process.wait()
+    relay.process.close()
+    need(code == 0, f"exit code {code}")
 
 
 def count_calls(trace, names):
