@@ -12,7 +12,6 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
 
 import crashlib
 import harness
@@ -37,6 +36,8 @@ FAULTS = {
     "fallocate": ("EIO", "ENOSPC"),
     "pread64": ("EIO",),
     "fstatfs": ("EIO",),
+    # What was written and not synced cannot be cut off either.
+    "fdatasync and ftruncate": ("EIO",),
 }
 # What only a start does.
 START_FAULTS = {"mkdirat": ("ENOSPC",), "flock": ("EIO",),
@@ -61,8 +62,8 @@ class Station(traced.Station):
         for n in range(1, 1000):
             try:
                 hit, counts = self.run_once(*job, n)
-            except (Failed, AssertionError, subprocess.TimeoutExpired) as e:
-                raise Failed(f"{' '.join(job)} {n}: {e}\n"
+            except Exception as e:
+                raise Failed(f"{' '.join(job)} {n}: {type(e).__name__}: {e}\n"
                              f"{self.relay.log()[-3000:]}") from e
             totals.update(counts)
             if not hit:
@@ -73,16 +74,22 @@ class Station(traced.Station):
         mails = self.begin(traced.queue_some)
         self.queued = list(mails)
         self.set_upstream(True)
+        self.set_rules([*traced.RULES, traced.LATER])
+        call, _, always = call.partition(" and ")
         inject = f"inject={call}:error={errno}:when={n}"
         options = ["-y", "-e", f"trace={call},fsync,fdatasync,close",
                    "-e", inject + ("" if form == "once" else "+")]
+        if always:
+            options += ["-e", f"trace={call},{always},fsync,fdatasync,close",
+                        "-e", f"inject={always}:error={errno}"]
         if phase == "start":
             started = self.start_under(options)
         else:
             started = self.attach_to(call, options)
         if started:
             mails += self.hand_in(
-                [Mail("small"), Mail("large", traced.LARGE), Mail("after")])
+                [Mail("small"), Mail("large", traced.LARGE),
+                 Mail("stuck", good=[traced.STUCK]), Mail("after")])
             self.relay_is_up()
             if form == "once":
                 mails += self.get_well()
@@ -93,7 +100,8 @@ class Station(traced.Station):
                      f"accepted while every {call} fails: {mails}")
         in_life = self.count_copies()
         self.end(form, started)
-        hit = "(INJECTED)" in self.output.read_text(errors="replace")
+        hit = re.search(rf"{call}(\(| resumed).*\(INJECTED\)",
+                        self.output.read_text(errors="replace")) is not None
         self.check_syncs()
         recorded = self.recorded()
         for mail, copies in in_life.items():

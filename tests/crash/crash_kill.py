@@ -174,8 +174,8 @@ class Station(traced.Station):
             killed = self.code != 0
             twice = self.compare(mails)
             need(killed or twice == (0, 0), "twice, and nothing was killed")
-        except (Failed, AssertionError) as e:
-            raise Failed(f"{' '.join(map(str, point))}: {e}\n"
+        except Exception as e:
+            raise Failed(f"{' '.join(map(str, point))}: {type(e).__name__}: {e}\n"
                          f"{self.relay.log()[-3000:]}") from e
         return killed, twice
 

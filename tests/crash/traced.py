@@ -172,14 +172,18 @@ def count_calls(trace, names):
 RULES = ['on RCPT when rcpt=bad@example.org reply "501 Invalid RCPT TO"',
          'on DOT when rcpt=worse@example.org reply "554 Transaction failed: x"']
 DONE = "done@example.net"
+STUCK = "stuck@example.net"
+LATER = f'on RCPT when rcpt={STUCK} reply "451 Later"'
 CONNECTIONS = 2
 LARGE = 1_200_000
 
 
 def queue_some():
-    """One of each kind, in one segment with one that is delivered."""
+    """One of each kind, in one segment with one that is delivered.  While
+    LATER is a rule, one keeps the segment from being removed."""
     return [[Mail("done", good=[DONE]), Mail("old"), Mail("oldlarge", LARGE),
-             Mail("oldbad", good=[], bad=["bad@example.org"])]]
+             Mail("oldbad", good=[], bad=["bad@example.org"]),
+             Mail("oldstuck", good=[STUCK])]]
 
 
 class Station:
@@ -260,6 +264,7 @@ class Station:
         """Start again, drain, stop, compare; see crashlib.judge()."""
         relay = self.relay
         self.set_upstream(True)
+        self.set_rules(RULES)
         relay.start()
         harness.wait_until(self.is_drained, "the queue to drain")
         need(relay.stop() == 0, "the restarted relay did not stop well")
