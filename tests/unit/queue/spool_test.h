@@ -326,7 +326,9 @@ static UNUSED void assert_same_envelope(
 	assert_string_equal(a->helo, b->helo);
 	assert_string_equal(a->message_id, b->message_id);
 	assert_int_equal(a->body_8bit, b->body_8bit);
-	assert_int_equal(a->clock_us, b->clock_us);
+	/* One that another process committed has a time that is not known. */
+	if (b->clock_us > 0)
+		assert_int_equal(a->clock_us, b->clock_us);
 	assert_int_equal(a->notice, b->notice);
 	assert_int_equal(a->size, b->size);
 	assert_int_equal(a->large, b->large);

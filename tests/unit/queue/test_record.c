@@ -32,6 +32,7 @@ static void assert_same_message(
     const struct message *a, const struct message *b)
 {
 	assert_same_envelope(a, b);
+	assert_int_equal(a->clock_us, b->clock_us);
 	for (unsigned i = 0; i < a->n_rcpts; i++)
 		assert_int_equal(a->rcpts[i].state, b->rcpts[i].state);
 }
