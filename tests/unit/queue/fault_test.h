@@ -36,6 +36,7 @@ static struct fault {
 	atomic_bool fired;
 	atomic_bool full; /* no space but what was reserved */
 	atomic_bool no_inodes;
+	_Atomic off_t asked; /* most that was to be preallocated */
 	atomic_bool read_only;
 	atomic_bool trickle; /* a few bytes at a time, and EINTR in between */
 	atomic_bool synced_again; /* an fd, after it had failed to */
@@ -281,6 +282,8 @@ int ftruncate(int fd, off_t len)
 
 int fallocate(int fd, int mode, off_t offset, off_t len)
 {
+	if (len > fault.asked)
+		fault.asked = len;
 	if (interrupted() || fails(CALL_OTHER))
 		return -1;
 	if (no_space(fd, offset + len))

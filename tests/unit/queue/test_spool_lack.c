@@ -219,6 +219,21 @@ static void test_no_inodes(void **state)
 	on_tiny("size=16m,nr_inodes=20", no_inodes);
 }
 
+/* Some give all that they have before they say that it is not enough. */
+static void not_more_than_there_is(struct tiny *t)
+{
+	t->b.options.segment_bytes = 0;
+	bench_reopen(&t->b);
+	message_free(commit_new(t, 1, 1000));
+	CHECK(!t->real || fault.asked <= 8 << 20);
+}
+
+static void test_preallocation(void **state)
+{
+	(void)state;
+	on_tiny("size=8m", not_more_than_there_is);
+}
+
 /* A file system may be small and have few i-nodes, and work. */
 static void few_inodes(struct tiny *t)
 {
@@ -285,13 +300,14 @@ static void little_space_at_start(struct tiny *t)
 	CHECK(t->b.n_found == 1);
 }
 
-/* And with none at all: nothing is sent that could not be marked. */
+/* And with next to none: nothing is sent that could not be marked. */
 static void full_at_start(struct tiny *t)
 {
 	bench_reopen(&t->b);
 	message_free(commit_new(t, 1, 1000));
 	bench_close(&t->b);
-	take_space(t, 0);
+	/* Enough to begin a segment, not for what it would have to hold. */
+	take_space(t, 8192);
 	bench_reopen(&t->b);
 	CHECK(t->b.n_found == 1);
 	CHECK(!t->b.healthy && !spool_can_settle(t->b.spool));
@@ -433,6 +449,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_no_inodes),
 		cmocka_unit_test(test_few_inodes),
+		cmocka_unit_test(test_preallocation),
 		cmocka_unit_test(test_no_space),
 		cmocka_unit_test(test_no_space_at_start),
 		cmocka_unit_test(test_room_runs_out),
