@@ -57,7 +57,7 @@ class Station(traced.Station):
         self.tracer = None
 
     def run(self, job):
-        """(runs, refused, twice, starts that failed)"""
+        """Counts of what happened."""
         totals = collections.Counter()
         for n in range(1, 1000):
             try:
@@ -77,11 +77,11 @@ class Station(traced.Station):
         self.set_rules([*traced.RULES, traced.LATER])
         call, _, always = call.partition(" and ")
         inject = f"inject={call}:error={errno}:when={n}"
-        options = ["-y", "-e", f"trace={call},fsync,fdatasync,close",
+        calls = ",".join(filter(None, (call, always, "fsync,fdatasync,close")))
+        options = ["-y", "-e", f"trace={calls}",
                    "-e", inject + ("" if form == "once" else "+")]
         if always:
-            options += ["-e", f"trace={call},{always},fsync,fdatasync,close",
-                        "-e", f"inject={always}:error={errno}"]
+            options += ["-e", f"inject={always}:error={errno}"]
         if phase == "start":
             started = self.start_under(options)
         else:
@@ -98,8 +98,8 @@ class Station(traced.Station):
                 need(n > 1 or call not in PROMISES or
                      not any(m.accepted for m in mails[len(self.queued):]),
                      f"accepted while every {call} fails: {mails}")
-        in_life = self.count_copies()
         self.end(form, started)
+        in_life = self.count_copies()
         hit = re.search(rf"{call}(\(| resumed).*\(INJECTED\)",
                         self.output.read_text(errors="replace")) is not None
         self.check_syncs()

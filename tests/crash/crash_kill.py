@@ -175,8 +175,8 @@ class Station(traced.Station):
             twice = self.compare(mails)
             need(killed or twice == (0, 0), "twice, and nothing was killed")
         except Exception as e:
-            raise Failed(f"{' '.join(map(str, point))}: {type(e).__name__}: {e}\n"
-                         f"{self.relay.log()[-3000:]}") from e
+            raise Failed(f"{' '.join(map(str, point))}: {type(e).__name__}: "
+                         f"{e}\n{self.relay.log()[-3000:]}") from e
         return killed, twice
 
     def list_points(self, name):
@@ -234,7 +234,7 @@ def run(work, sample):
         points += found
     points.sort()
     if sample:
-        points = traced.spread(points, 160)
+        points = traced.spread(points, 120)
     done = traced.run_jobs(make, work, points, 5)
     reached = sum(killed for _, (killed, _) in done)
     copies, letters = map(sum, zip(*(twice for _, (_, twice) in done)))

@@ -261,26 +261,40 @@ def expect_violations(relay, trace, call, n):
     return len(checker.violations)
 
 
-def run(work, sample):
-    traced.need_ptrace()
-    traced.become_root()
-    certs = harness.make_certificates(work / "certs")
-    sesd = harness.Sesd(work / "sesd", certs)
-    relay = harness.Relay(work / "relay", sesd, start=False)
-    try:
-        c = trace_load(relay, work / "trace", 25 if sample else 150)
+class Station:
+    """For a worker process: see traced.become_root()."""
+
+    def __init__(self, directory, certs):
+        self.sesd = harness.Sesd(directory / "sesd", certs)
+        self.relay = harness.Relay(directory / "relay", self.sesd,
+                                   start=False)
+        self.trace = directory / "trace"
+
+    def close(self):
+        self.relay.close()
+        self.sesd.close()
+
+    def run(self, n):
+        c = trace_load(self.relay, self.trace, n)
         need(not c.violations, f"{len(c.violations)} violations: " +
              "; ".join(c.violations[:10]))
         need(c.n_lines >= c.n_acked and c.n_unlinked == c.n_large > 0,
              f"{c.n_lines} ends, {c.n_unlinked} of {c.n_large} large gone")
         need(c.late <= OUTCOME_SECONDS,
              f"an outcome was synced after {c.late:.2f} s")
-        without = {call: expect_violations(relay, work / "trace", call, 10)
-                   for call in ("fdatasync", "fsync")}
-    finally:
-        relay.close()
-        sesd.close()
-    return (f"{c.n_acked} messages, {c.n_large} of them large: 0 violations, "
-            f"outcomes synced within {c.late:.2f} s; the check reports "
-            f"{without['fdatasync']} without fdatasync and "
-            f"{without['fsync']} without fsync of directories, of 80")
+        files, directories = (
+            expect_violations(self.relay, self.trace, call, 10)
+            for call in ("fdatasync", "fsync"))
+        return (f"{c.n_acked} messages, {c.n_large} of them large: 0 "
+                f"violations, outcomes synced within {c.late:.2f} s; of "
+                f"{10 * SESSIONS} messages the check reports {files} without "
+                f"fdatasync, {directories} without fsync of directories")
+
+
+def run(work, sample):
+    traced.need_ptrace()
+    certs = harness.make_certificates(work / "certs")
+    [(_, result)] = traced.run_jobs(
+        lambda directory: Station(directory, certs), work,
+        [25 if sample else 150], 1)
+    return result

@@ -18,7 +18,7 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
+import sys
 import traceback
 
 import crashlib
@@ -283,6 +283,8 @@ class Station:
 # --- workers ---
 
 def _worker(make, work, number, jobs, turn, results):
+    # So that what it started goes with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         become_root()
         station = make(work / f"worker{number}")
