@@ -107,8 +107,6 @@ class Station(traced.Station):
         for mail, copies in in_life.items():
             need(copies <= 1, f"{mail}: sent again by the living relay")
         more, letters = self.recover(mails)
-        if call == "fsync":
-            letters = {}  # one of them may have been named, but not durably
         for mail in [*more, *letters]:
             need(form != "once", f"{mail}: came twice")
             need(mail.qid not in recorded,
@@ -271,9 +269,12 @@ def run(work, sample):
         jobs = traced.spread(jobs, SAMPLE)
     done = traced.run_jobs(
         lambda directory: Station(directory, certs), work, jobs, 8)
-    t = collections.Counter()
-    for _, totals in done:
+    t, hits = collections.Counter(), collections.Counter()
+    for (_, call, _, _), totals in done:
         t.update(totals)
+        hits[call] += totals["hit"]
+    never = [call for call, n in hits.items() if n == 0]
+    need(sample or not never, f"no such calls are made any more: {never}")
     return (f"{len(jobs)} series, {t['runs']} runs, {t['hit']} with a fault: "
             f"{t['accepted']} messages accepted, 0 lost; {t['refused']} "
             f"refused, 0 delivered; {t['not started']} starts refused with a "

@@ -152,7 +152,7 @@ def check_at_rest(spool):
     files = sorted(str(p.relative_to(spool)) for p in spool.rglob("*")
                    if not p.is_dir())
     odd = [f for f in files
-           if not re.fullmatch(r"lock|outcomes/\d{9}|"
+           if not re.fullmatch(r"lock|clock|crashed|outcomes/\d{9}|"
                                r"failed/[0-9A-F]{16}(\.\d+)?\.eml", f)]
     need(not odd, f"left over in the spool: {odd}")
     need(len(files) < 20, f"more and more files: {files}")
