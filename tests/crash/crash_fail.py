@@ -204,10 +204,9 @@ class Station(traced.Station):
         """Until nothing goes on that could end."""
         def quiet():
             status = self.relay.status()
-            queue, spool = status["queue"], status["spool"]
-            if spool["scanning"] or status["connections"]["busy"]:
-                return False
-            return not spool["healthy"] or not queue["ready"] + queue["active"]
+            queue, healthy = status["queue"], status["spool"]["healthy"]
+            return not status["connections"]["busy"] and (
+                not healthy or not queue["ready"] + queue["active"])
         harness.wait_until(quiet, "the end of what goes on")
 
     def count_copies(self):
