@@ -336,10 +336,12 @@ void conn_resume(struct conn *c)
 
 static void finish_connect(struct conn *c)
 {
-	if (conn_socket_connected(c) < 0) {
+	int rc = conn_socket_connected(c);
+
+	if (rc < 0)
 		conn_end(c, c->end, c->reason);
+	if (rc <= 0)
 		return;
-	}
 	c->state = CONN_CLEAR;
 	conn_output_added(c);
 	tell(c, c->events->on_connected);
@@ -437,10 +439,12 @@ struct conn *conn_connect(struct loop *loop, const struct conn_target *target,
 
 	c = conn_new(loop, fd, events, ctx, CONN_CONNECTING);
 	conn_socket_set_peer(c, &target->addr);
-	if (rc < 0)
+	if (rc < 0) {
+		c->error = err.code;
 		conn_doom(c, CONN_END_REFUSED, err.text);
-	else
+	} else {
 		conn_arm(c);
+	}
 	return c;
 }
 

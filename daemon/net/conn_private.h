@@ -64,6 +64,7 @@ struct conn {
 	struct tls_context *tls;
 
 	enum conn_end end; /* why it failed, with `reason` */
+	int error; /* errno of a failure to connect */
 	char reason[256];
 	char peer_ip[INET6_ADDRSTRLEN];
 	int peer_port;
@@ -103,7 +104,7 @@ void conn_socket_set_peer(struct conn *c, const struct sockaddr_storage *addr);
  */
 MUST_CHECK int conn_socket_connect(
     int *fd, const struct conn_target *target, struct err *err);
-/* What became of it: 0, or -1 and c->end and c->reason. */
+/* What became of it: 1; 0, nothing yet; or -1 and c->end and c->reason. */
 MUST_CHECK int conn_socket_connected(struct conn *c);
 
 #endif

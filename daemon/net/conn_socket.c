@@ -103,16 +103,28 @@ int conn_socket_connect(
 
 int conn_socket_connected(struct conn *c)
 {
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof(peer), error_len = sizeof(c->error);
 	char byte;
 
 	/*
 	 * SO_ERROR would call a peer that spoke and was gone a failure to
 	 * connect, and its words would be lost.
 	 */
-	if (recv(c->fd, &byte, 1, MSG_PEEK) >= 0 || errno == EAGAIN ||
-	    errno == EINTR)
-		return 0;
+	if (recv(c->fd, &byte, 1, MSG_PEEK) >= 0)
+		return 1;
+	c->error = errno;
+	if (c->error == EAGAIN || c->error == EINTR) {
+		if (getpeername(c->fd, (struct sockaddr *)&peer, &len) == 0)
+			return 1;
+		/* Woken by ICMP, which the kernel itself would ignore. */
+		if (getsockopt(
+			c->fd, SOL_SOCKET, SO_ERROR, &c->error, &error_len) < 0)
+			c->error = errno;
+		if (c->error == 0)
+			return 0;
+	}
 	c->end = CONN_END_REFUSED;
-	snprintf(c->reason, sizeof(c->reason), "%s", strerror(errno));
+	snprintf(c->reason, sizeof(c->reason), "%s", strerror(c->error));
 	return -1;
 }
