@@ -405,6 +405,7 @@ static struct conn *conn_new(struct loop *loop, int fd,
 	c->ctx = ctx;
 	c->state = state;
 	c->read_wants = EV_READ;
+	c->record_size = CONN_RECORD_BYTES;
 	c->in = evbuffer_new();
 	c->out = evbuffer_new();
 	if (!c->in || !c->out)
@@ -517,6 +518,18 @@ int conn_peer_port(const struct conn *c)
 int conn_fd(const struct conn *c)
 {
 	return c->fd;
+}
+
+void conn_set_record_size(struct conn *c, size_t bytes)
+{
+	ASSERT(evbuffer_get_length(c->out) == 0);
+	c->record_size =
+	    bytes > 0 && bytes < CONN_RECORD_BYTES ? bytes : CONN_RECORD_BYTES;
+}
+
+int conn_error(const struct conn *c)
+{
+	return c->error;
 }
 
 void conn_describe_tls(const struct conn *c, char *buf, size_t size)

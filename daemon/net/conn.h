@@ -106,6 +106,11 @@ void conn_write(struct conn *c, const void *data, size_t len);
 void conn_write_ref(struct conn *c, const void *data, size_t len,
     void (*release)(void *arg), void *arg);
 size_t conn_output_len(const struct conn *c);
+/*
+ * The most plain text that goes into one TLS record from now on; 0: as much as
+ * TLS allows, which is how it begins.  Nothing may be buffered.
+ */
+void conn_set_record_size(struct conn *c, size_t bytes);
 /* At first 0: on_writable comes when all is written. */
 void conn_set_low_water(struct conn *c, size_t bytes);
 /* Bytes that have left towards the kernel since the connection began, as far
@@ -132,6 +137,8 @@ void conn_close_after_flush(struct conn *c);
 const char *conn_peer_ip(const struct conn *c);
 int conn_peer_port(const struct conn *c);
 int conn_fd(const struct conn *c);
+/* In on_end: the errno value that a CONN_END_REFUSED came from. */
+int conn_error(const struct conn *c);
 /* Of the TLS session, "" in clear. */
 void conn_describe_tls(const struct conn *c, char *buf, size_t size);
 

@@ -19,7 +19,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define RECORD_BYTES 16384 /* of TLS */
 #define WRITE_PIECES 32 /* of the output, in one system call */
 
 static enum conn_io fail_errno(struct conn *c, int code)
@@ -156,7 +155,7 @@ static const void *next_record(struct conn *c, size_t *len)
 	size_t total = evbuffer_get_length(c->out);
 	struct evbuffer_iovec head;
 
-	*len = total < RECORD_BYTES ? total : RECORD_BYTES;
+	*len = total < c->record_size ? total : c->record_size;
 	if (evbuffer_peek(c->out, 1, NULL, &head, 1) == 1 &&
 	    head.iov_len >= *len)
 		return head.iov_base;

@@ -17,6 +17,7 @@
 /* Unread input at which the socket is left alone, and at which not any more. */
 #define CONN_INPUT_FULL_BYTES 65536
 #define CONN_INPUT_LOW_BYTES 32768
+#define CONN_RECORD_BYTES 16384 /* the most that TLS allows */
 
 enum conn_state {
 	CONN_CONNECTING,
@@ -48,6 +49,7 @@ struct conn {
 	bool read_again; /* TLS holds input that the kernel knows not of */
 	bool orphan; /* the owner has left, output remains */
 	bool lingering; /* an orphan that waits for the peer to close */
+	size_t record_size; /* plain text in one TLS record, at most */
 	bool ssl_broken; /* no close_notify any more */
 
 	struct evbuffer *in, *out;

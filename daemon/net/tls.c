@@ -10,6 +10,7 @@
 #include "net/tls.h"
 
 #include "base/mem.h"
+#include "net/certificate.h"
 
 #include <arpa/inet.h>
 #include <openssl/err.h>
@@ -31,6 +32,8 @@ struct tls_context {
 	SSL_CTX *ctx;
 	LIST_HEAD(, session) sessions;
 	unsigned n_refs;
+	void (*watch)(void *ctx, const struct certificate *cert);
+	void *watch_ctx;
 };
 
 /* -1 with the library's reason; its error queue is left empty. */
@@ -141,6 +144,25 @@ void tls_context_unref(struct tls_context *t)
 	}
 	SSL_CTX_free(t->ctx);
 	free(t);
+}
+
+static int verify_watched(X509_STORE_CTX *store, void *arg)
+{
+	const struct tls_context *t = arg;
+	struct certificate cert;
+	int rc = X509_verify_cert(store);
+
+	certificate_describe(store, &cert);
+	t->watch(t->watch_ctx, &cert);
+	return rc;
+}
+
+void tls_context_watch(struct tls_context *t,
+    void (*fn)(void *ctx, const struct certificate *cert), void *ctx)
+{
+	t->watch = fn;
+	t->watch_ctx = ctx;
+	SSL_CTX_set_cert_verify_callback(t->ctx, verify_watched, t);
 }
 
 static struct session *session_of(struct tls_context *t, const char *host)

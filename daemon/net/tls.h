@@ -15,6 +15,7 @@
 
 #include "base/base.h"
 
+struct certificate; /* net/certificate.h */
 struct tls_context;
 struct ssl_st;
 
@@ -23,6 +24,12 @@ MUST_CHECK struct tls_context *tls_context_new(
     const char *ca_file, struct err *err);
 struct tls_context *tls_context_ref(struct tls_context *t);
 void tls_context_unref(struct tls_context *t); /* NULL is legal */
+/*
+ * From now on, `fn` gets what each handshake's check of a certificate found,
+ * before the handshake goes on or fails by it.  It has no say.
+ */
+void tls_context_watch(struct tls_context *t,
+    void (*fn)(void *ctx, const struct certificate *cert), void *ctx);
 /* A client SSL that will accept only `host`; net/conn owns it. */
 MUST_CHECK struct ssl_st *tls_client_new(
     struct tls_context *t, const char *host, struct err *err);

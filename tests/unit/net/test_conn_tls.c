@@ -138,6 +138,56 @@ static void test_a_good_certificate(void **state)
 	}
 }
 
+/* One SSL_read() gives no more than one record. */
+static void script_expect_bytes(struct tls_peer *tp)
+{
+	char buf[100];
+
+	for (const char *p = "abc"; *p; p++) {
+		ASSERT(SSL_read(tp->ssl, buf, sizeof(buf)) == 1);
+		ASSERT(buf[0] == *p);
+	}
+	tls_peer_say(tp, "250 ok\r\n");
+	ASSERT(SSL_read(tp->ssl, buf, sizeof(buf)) == 6);
+	SSL_shutdown(tp->ssl);
+}
+
+static void records_hook(struct probe *p, const char *what)
+{
+	if (strcmp(what, "connected") == 0)
+		conn_start_tls(p->conn, context, HOST);
+	if (strcmp(what, "secured") == 0) {
+		conn_set_record_size(p->conn, 1);
+		conn_write(p->conn, "abc", 3);
+	}
+	if (strcmp(what, "readable") == 0 && conn_output_len(p->conn) == 0 &&
+	    p->extra) {
+		p->extra = NULL;
+		conn_set_record_size(p->conn, 0);
+		conn_write(p->conn, "secret", 6);
+	}
+}
+
+static void test_record_size(void **state)
+{
+	struct tls_peer tp = { .ctx = server_context(&good) };
+	struct probe p;
+
+	(void)state;
+	SSL_CTX_set_options(tp.ctx, SSL_OP_NO_TICKET);
+	tls_peer_start(&tp, script_expect_bytes);
+	probe_init(&p);
+	p.hook = records_hook;
+	p.extra = &tp;
+	probe_connect(&p, tp.peer.port);
+	loop_run(p.loop);
+	assert_int_equal(p.end, CONN_END_EOF);
+	assert_string_equal(p.input, "250 ok\r\n");
+	probe_fini(&p);
+	tls_peer_finish(&tp);
+	SSL_CTX_free(tp.ctx);
+}
+
 /* Names as configuration may have them; for an address there is no SNI. */
 static void test_forms_of_the_host(void **state)
 {
@@ -1092,6 +1142,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_good_certificate),
+		cmocka_unit_test(test_record_size),
 		cmocka_unit_test(test_forms_of_the_host),
 		cmocka_unit_test(test_a_wildcard_of_one_label),
 		cmocka_unit_test(test_wrong_certificates),
