@@ -140,6 +140,7 @@ static char *derive_from_file(const struct credentials_options *options,
 		    "SMTP password, not as a secret access key; a password "
 		    "belongs into 'ses.password_file'");
 	credentials_derive(secret, options->region, password);
+	c->kind = CREDENTIALS_DERIVED;
 	snprintf(c->source, sizeof(c->source), "ses.secret_key_file (%s)",
 	    options->secret_key_file);
 	wipe(secret);
@@ -211,6 +212,20 @@ static int version_of(const char *password)
 	return version;
 }
 
+static enum credentials_kind kind_of(
+    const struct credentials *c, const char *password)
+{
+	int version = version_of(password);
+
+	if (c->kind == CREDENTIALS_DERIVED)
+		return c->kind;
+	if (version == VERSION_LEGACY)
+		return CREDENTIALS_LEGACY;
+	if (strlen(password) == SECRET_KEY_LEN)
+		return CREDENTIALS_SECRET_KEY;
+	return version == VERSION_NOW ? CREDENTIALS_SMTP : CREDENTIALS_STRANGE;
+}
+
 /* Passwords that SES will refuse, or treat worse, by the look of them. */
 static void judge_password(struct credentials *c, const char *password)
 {
@@ -218,12 +233,13 @@ static void judge_password(struct credentials *c, const char *password)
 	char *end = c->warning + len;
 	const char *sep = len ? "; " : "";
 
-	if (version_of(password) == VERSION_LEGACY)
+	c->kind = kind_of(c, password);
+	if (c->kind == CREDENTIALS_LEGACY)
 		snprintf(end, sizeof(c->warning) - len,
 		    "%sthe SMTP password is of the kind from before 2019, "
 		    "which SES throttles: make new SMTP credentials",
 		    sep);
-	else if (strlen(password) == SECRET_KEY_LEN)
+	else if (c->kind == CREDENTIALS_SECRET_KEY)
 		snprintf(end, sizeof(c->warning) - len,
 		    "%sthe SMTP password is as long as a secret access key; "
 		    "if it is one, name its file in 'ses.secret_key_file'",

@@ -14,12 +14,22 @@
 
 #include "base/base.h"
 
+/* What the password looks like. */
+enum credentials_kind {
+	CREDENTIALS_SMTP, /* as SES gives them out */
+	CREDENTIALS_LEGACY, /* so it did before 2019 */
+	CREDENTIALS_SECRET_KEY, /* as long as a secret access key */
+	CREDENTIALS_DERIVED, /* made here, from ses.secret_key_file */
+	CREDENTIALS_STRANGE,
+};
+
 struct credentials {
 	char *username;
 	/* base64, ready to be sent */
 	char *plain; /* \0user\0password */
 	char *login_user; /* user */
 	char *login_pass; /* password */
+	enum credentials_kind kind;
 	char source[300]; /* where the password came from, for messages */
 	/* "" if none: legacy version, inline password, ... */
 	char warning[300];

@@ -298,13 +298,15 @@ static void test_warnings(void **state)
 {
 	static const struct {
 		const char *text, *warning;
+		enum credentials_kind kind;
 	} rows[] = {
-		{ PASSWORD, "" },
-		{ LEGACY, "before 2019" },
+		{ PASSWORD, "", CREDENTIALS_SMTP },
+		{ LEGACY, "before 2019", CREDENTIALS_LEGACY },
 		/* As long, and begins with A, but the version is not 2. */
-		{ "AAkqhOiWEcszZZzTMCQbOY1sPGoLFgMH9zhp4eNgSjo4", "" },
-		{ AWS_SECRET, "'ses.secret_key_file'" },
-		{ "something-else", "" },
+		{ "AAkqhOiWEcszZZzTMCQbOY1sPGoLFgMH9zhp4eNgSjo4", "",
+		    CREDENTIALS_STRANGE },
+		{ AWS_SECRET, "'ses.secret_key_file'", CREDENTIALS_SECRET_KEY },
+		{ "something-else", "", CREDENTIALS_STRANGE },
 	};
 	struct credentials_options options = { .username = USER };
 	struct credentials *c;
@@ -317,6 +319,7 @@ static void test_warnings(void **state)
 			assert_non_null(strstr(c->warning, rows[i].warning));
 		else
 			assert_string_equal(c->warning, "");
+		assert_int_equal(c->kind, rows[i].kind);
 		credentials_free(c);
 	}
 	options.password_file = NULL;
@@ -331,6 +334,7 @@ static void test_warnings(void **state)
 	options.secret_key_file = put("pw", PASSWORD, 0600);
 	c = must_load(&options);
 	assert_non_null(strstr(c->warning, "'ses.password_file'"));
+	assert_int_equal(c->kind, CREDENTIALS_DERIVED);
 	credentials_free(c);
 }
 
