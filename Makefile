@@ -108,9 +108,10 @@ $(B)/%.a:
 	$(Q)$(AR) rcs $@ $^
 
 $(B)/sesrelayd: $(B)/daemon/main.o $(daemon_a)
-# It reads the spool itself when the daemon is down.
+# It reads the spool itself when the daemon is down, and `check` is a client of
+# SES by itself, with the daemon's configuration.
 $(B)/sesrelayctl: $(patsubst %.c,$(B)/%.o,$(wildcard daemon/cli/*.c)) \
-	$(B)/daemon/report.o $(queue_a)
+	$(daemon_a)
 $(B)/sesd: $(patsubst %.c,$(B)/%.o,$(wildcard tests/ses/*.c))
 $(B)/load: $(patsubst %.c,$(B)/%.o,$(wildcard tests/bench/load*.c))
 $(B)/logbench: $(B)/tests/bench/logbench.o

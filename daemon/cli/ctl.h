@@ -12,6 +12,7 @@
  *   ctl_operate.c   verbs that change messages, and the whole
  *   ctl_failed.c    `failed`, `requeue`
  *   ctl_trace.c     `trace`, and `show --log`
+ *   ctl_check.c     `check`, which asks SES, not the daemon
  *
  * What comes from the daemon is printed through ctl_put() and the functions
  * that use it: addresses and replies are whatever peers wrote, and a terminal
@@ -138,6 +139,8 @@ int ctl_drain(struct ctl_client *c, const struct ctl_options *options);
 int ctl_failed(struct ctl_client *c, const struct ctl_options *options);
 int ctl_requeue(struct ctl_client *c, const struct ctl_options *options);
 int ctl_trace(struct ctl_client *c, const struct ctl_options *options);
+/* The doctor; has no use for a client. */
+int ctl_check(struct ctl_client *c, const struct ctl_options *options);
 
 /*
  * ctl_operate.c: the requests "VERB ID...", with as many ids each as a line

@@ -33,6 +33,8 @@ static const char usage_text[] =
     "  trace TEXT           the story of a message, by queue id, Message-ID "
     "or\n"
     "                       SES message id\n"
+    "  check                try every SES port, say what is wrong; needs no\n"
+    "                       daemon\n"
     "change (ID...: queue ids; -: read them from standard input; --all):\n"
     "  retry [ID...]        try now\n"
     "  hold ID...           keep it until it is released\n"
@@ -135,33 +137,42 @@ static const char *check_text(const char *arg)
 	    : "a queue id, a Message-ID or an SES message id";
 }
 
+enum verb_needs {
+	NEEDS_DAEMON,
+	NEEDS_SPOOL, /* of the daemon, or by itself when that is down */
+	NEEDS_NOTHING,
+};
+
 struct verb {
 	const char *name;
 	int min_args, max_args;
 	const char *(*check)(const char *arg);
 	int (*run)(struct ctl_client *c, const struct ctl_options *options);
 	unsigned options;
-	bool offline; /* works on the spool when the daemon is down */
+	enum verb_needs needs;
 };
 
 static const struct verb verbs[] = {
-	{ "count", 0, 0, NULL, run_count, 0, true },
+	{ "check", 0, 0, NULL, ctl_check, 0, NEEDS_NOTHING },
+	{ "count", 0, 0, NULL, run_count, 0, NEEDS_SPOOL },
 	{ "delete", 0, INT_MAX, check_ids, ctl_delete, OPT_ALL | OPT_YES,
-	    false },
-	{ "drain", 0, 0, NULL, ctl_drain, OPT_TIMEOUT, false },
-	{ "failed", 0, 1, check_id, ctl_failed, OPT_PARTS, true },
-	{ "hold", 0, INT_MAX, check_ids, ctl_hold, OPT_ALL, false },
-	{ "mailq", 0, 0, NULL, ctl_mailq, OPT_POSTFIX, true },
-	{ "pause", 0, 1, check_part, ctl_pause, 0, false },
-	{ "queue", 0, 1, check_state, ctl_queue, OPT_LIST, true },
-	{ "release", 0, INT_MAX, check_ids, ctl_release, OPT_ALL, false },
-	{ "reload", 0, 0, NULL, run_reload, 0, false },
-	{ "requeue", 0, INT_MAX, check_ids, ctl_requeue, OPT_ALL, false },
-	{ "resume", 0, 1, check_part, ctl_resume, 0, false },
-	{ "retry", 0, INT_MAX, check_ids, ctl_retry, OPT_ALL, false },
-	{ "show", 1, 1, check_id, ctl_show, OPT_PARTS | OPT_LOG, true },
-	{ "status", 0, 0, NULL, ctl_status, 0, false },
-	{ "trace", 1, 1, check_text, ctl_trace, 0, true },
+	    NEEDS_DAEMON },
+	{ "drain", 0, 0, NULL, ctl_drain, OPT_TIMEOUT, NEEDS_DAEMON },
+	{ "failed", 0, 1, check_id, ctl_failed, OPT_PARTS, NEEDS_SPOOL },
+	{ "hold", 0, INT_MAX, check_ids, ctl_hold, OPT_ALL, NEEDS_DAEMON },
+	{ "mailq", 0, 0, NULL, ctl_mailq, OPT_POSTFIX, NEEDS_SPOOL },
+	{ "pause", 0, 1, check_part, ctl_pause, 0, NEEDS_DAEMON },
+	{ "queue", 0, 1, check_state, ctl_queue, OPT_LIST, NEEDS_SPOOL },
+	{ "release", 0, INT_MAX, check_ids, ctl_release, OPT_ALL,
+	    NEEDS_DAEMON },
+	{ "reload", 0, 0, NULL, run_reload, 0, NEEDS_DAEMON },
+	{ "requeue", 0, INT_MAX, check_ids, ctl_requeue, OPT_ALL,
+	    NEEDS_DAEMON },
+	{ "resume", 0, 1, check_part, ctl_resume, 0, NEEDS_DAEMON },
+	{ "retry", 0, INT_MAX, check_ids, ctl_retry, OPT_ALL, NEEDS_DAEMON },
+	{ "show", 1, 1, check_id, ctl_show, OPT_PARTS | OPT_LOG, NEEDS_SPOOL },
+	{ "status", 0, 0, NULL, ctl_status, 0, NEEDS_DAEMON },
+	{ "trace", 1, 1, check_text, ctl_trace, 0, NEEDS_SPOOL },
 };
 
 static const struct verb *find_verb(const char *name)
@@ -382,14 +393,16 @@ int main(int argc, char **argv)
 {
 	struct ctl_options options = { .timeout_us = -1 };
 	const struct verb *verb;
-	struct ctl_client *c;
+	struct ctl_client *c = NULL;
 	int rc;
 
 	clock_update();
 	verb = read_arguments(argc, argv, &options);
-	c = ctl_open(&options, verb->offline, &rc);
-	if (c == NULL)
-		return rc;
+	if (verb->needs != NEEDS_NOTHING) {
+		c = ctl_open(&options, verb->needs == NEEDS_SPOOL, &rc);
+		if (c == NULL)
+			return rc;
+	}
 	rc = verb->run(c, &options);
 	ctl_close(c);
 	if ((fflush(stdout) != 0 || ferror(stdout)) && rc == EX_OK) {

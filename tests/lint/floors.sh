@@ -1,8 +1,9 @@
 #!/bin/bash
 # The floors of the house, checked by #include.
 #
-#   base < smtp, policy < queue < net < relay < daemon; cli sees base, queue
-#   and daemon/report.h, whose objects are its own when the daemon is down.
+#   base < smtp, policy < queue < net < relay < daemon; cli sees base, queue,
+#   daemon/report.h, whose objects are its own when the daemon is down, and
+#   daemon/check.h.
 #   smtp and policy don't know each other, queue and net don't know each other,
 #   event2/ and openssl/ stay in net (and credentials.c), libconfig in config*.c
 #   and cli, pthread in base/work.c, xxhash in queue, config.h is for the top,
@@ -24,9 +25,10 @@ declare -A may=(
 	[queue]="base queue"
 	[net]="base net"
 	[relay]="base smtp policy queue net relay"
-	[cli]="base queue cli report"
+	[cli]="base queue cli report check"
 	[report]="base queue report"
-	[top]="base smtp policy queue net relay report top"
+	[check]="base policy net"
+	[top]="base smtp policy queue net relay report check top"
 )
 
 floor_of() { # daemon/relay/pool.c -> relay; daemon/main.c -> top
@@ -34,6 +36,7 @@ floor_of() { # daemon/relay/pool.c -> relay; daemon/main.c -> top
 	case $path in
 	*/*) echo "${path%%/*}" ;;
 	report.[ch]) echo report ;;
+	check.h) echo check ;;
 	*) echo top ;;
 	esac
 }
