@@ -404,15 +404,16 @@ static void test_void_ids_are_known(void **state)
 	assert_int_equal(bench_commit(&b, failed), -1);
 	disarm();
 	bench_tick_until(&b, is_healthy);
-	for (unsigned i = 0; i < 20; i++) {
-		struct message *m = make_message(1 + i, 100, 1);
+	/* How many lines a file takes depends on how they come together. */
+	for (unsigned i = 1; count_files(&b, "outcomes", "") <= 3; i++) {
+		struct message *m = make_message(i, 100, 1);
 
+		assert_true(i < 500);
 		assert_int_equal(bench_commit(&b, m), 0);
 		bench_settle(&b, m, SPOOL_SENT, true, NULL, 0);
 		message_free(m);
 	}
 	bench_close(&b);
-	assert_true(count_files(&b, "outcomes", "") > 2);
 	id_init(0);
 	bench_reopen(&b);
 	assert_true(id_last() >= 1000);
