@@ -497,10 +497,10 @@ def test_ctl_status(waiting):
         r.ctl("status")
 
 
-@pytest.mark.parametrize("prefix", ["stat", "s", "c", "q", "relo", "sh"])
+@pytest.mark.parametrize("prefix", ["stat", "s", "c", "cou", "q", "relo", "sh"])
 def test_ctl_prefixes(waiting, prefix):
     code, out, err = ctl(waiting, prefix)
-    want = {"s": 64, "sh": 64}.get(prefix, 0)
+    want = {"s": 64, "c": 64, "sh": 64}.get(prefix, 0)
     assert code == want, (out, err)
     if prefix == "s":
         assert "may be show or status" in err
