@@ -43,20 +43,27 @@ static void temporary_name(const char *name, char buf[TEMPORARY_BUF])
 	snprintf(buf, TEMPORARY_BUF, ".%s.tmp", name);
 }
 
-static bool exists(const struct spool_dirs *dirs, const char *name)
+/* -1: nobody can say, and a guess could replace what is there. */
+static int exists(
+    const struct spool_dirs *dirs, const char *name, struct err *err)
 {
-	return faccessat(dirs->failed, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	if (faccessat(dirs->failed, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 1;
+	return errno == ENOENT ? 0 : err_sys(err, "cannot look at %s", name);
 }
 
 /* It, or something that cannot be removed where it would be written. */
-static bool is_taken(const struct spool_dirs *dirs, const char *name)
+static int is_taken(
+    const struct spool_dirs *dirs, const char *name, struct err *err)
 {
 	char temporary[TEMPORARY_BUF];
+	int rc;
 
 	temporary_name(name, temporary);
-	if (exists(dirs, temporary))
+	if (exists(dirs, temporary, NULL) == 1)
 		(void)!file_unlink(dirs->failed, temporary, NULL);
-	return exists(dirs, name) || exists(dirs, temporary);
+	rc = exists(dirs, name, err);
+	return rc == 0 ? exists(dirs, temporary, err) : rc;
 }
 
 static int begin_file(
@@ -129,16 +136,18 @@ int failed_set_aside(const struct spool_dirs *dirs, struct segment_reader *r,
 {
 	char name[NAME_BUF];
 	struct err err;
-	int rc = 0, fd, stem;
+	int rc, fd, stem;
 
 	/* An earlier segment may have had the same number. */
 	stem = snprintf(name, sizeof(name), "damaged-%09u-%llu", r->number,
 	    (unsigned long long)offset);
-	for (unsigned i = 2; exists(dirs, name); i++) {
+	for (unsigned i = 2; (rc = exists(dirs, name, &err)) > 0; i++) {
 		if (holds(dirs, name, r, offset, len))
 			return 0;
 		snprintf(name + stem, sizeof(name) - (size_t)stem, ".%u", i);
 	}
+	if (rc < 0)
+		goto fail;
 	fd = begin_file(dirs, name, &err);
 	if (fd < 0)
 		goto fail;
@@ -249,8 +258,10 @@ static int write_letter(const struct spool_dirs *dirs, bool durable,
 
 	id_format(m->id, id);
 	snprintf(name, sizeof(name), "%s.eml", id);
-	for (unsigned i = 2; is_taken(dirs, name); i++)
+	for (unsigned i = 2; (rc = is_taken(dirs, name, err)) > 0; i++)
 		snprintf(name, sizeof(name), "%s.%u.eml", id, i);
+	if (rc < 0)
+		return -1;
 	fd = begin_file(dirs, name, err);
 	if (fd < 0)
 		return -1;

@@ -34,7 +34,7 @@ struct burial {
 	struct relay_failure *failures;
 	uint16_t *positions; /* of the failures */
 	unsigned n;
-	char *reason, *via;
+	char *reason, *via, *message_id;
 	enum relay_next next;
 	int64_t due_us;
 };
@@ -48,6 +48,7 @@ static void burial_free(struct burial *b)
 	free(b->positions);
 	free(b->reason);
 	free(b->via);
+	free(b->message_id);
 	free(b);
 }
 
@@ -63,6 +64,7 @@ static void on_told(void *ctx)
 	outcome.last = b->next == RELAY_NEXT_DONE;
 	outcome.dsn = b->failures[b->n - 1].dsn;
 	outcome.reply = b->reason;
+	outcome.message_id = b->message_id;
 	spool_settle(b->relay->spool, &outcome);
 	stat_add(STAT_RCPT_FAILED, b->n);
 	relay_move(b->relay, b->stub, b->next, b->due_us);
@@ -157,6 +159,7 @@ void relay_bury(struct relay *r, const struct relay_burial *burial)
 	b->relay = r;
 	b->stub = burial->stub;
 	b->message = only_headers(burial->message);
+	b->message_id = xstrdup(b->message->message_id);
 	b->n = burial->n_failures;
 	b->failures = xmemdup(burial->failures, b->n * sizeof *b->failures);
 	b->positions = xcalloc(b->n, sizeof *b->positions);

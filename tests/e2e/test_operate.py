@@ -577,6 +577,22 @@ def test_requeue_into_a_full_queue(sesd, relay):
 
 # --- trace ---
 
+def test_trace_without_its_letter(sesd, relay):
+    """History alone knows a message by its Message-ID, when that failed."""
+    r = relay(sesd(rules=['on RCPT reply "554 no such mailbox"']))
+    qid = r.send(message(message_id="lost@example.com"))
+    r.wait_outcome(qid, "bounced")
+    [letter] = letters_of(r, qid)
+    wait_until(lambda: r.count() == 0, "it to be done")
+    (r.spool / "failed" / letter).unlink()
+    r.stop()  # its arrival goes, too
+    r.start()
+    story = r.ctl_json("trace", "lost@example.com")
+    assert [e["event"] for e in story] == ["accepted", "failed"]
+    assert {e["id"] for e in story} == {qid}
+    assert "554 no such mailbox" in story[-1]["reply"]
+
+
 def test_trace(sesd, relay):
     """By each of the three names, in queue, dead letters and history, from
     the daemon and from the spool."""

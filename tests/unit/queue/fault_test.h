@@ -329,6 +329,13 @@ int unlinkat(int dirfd, const char *name, int flags)
 	return (int)syscall(SYS_unlinkat, dirfd, name, flags);
 }
 
+int faccessat(int dirfd, const char *name, int mode, int flags)
+{
+	if (fails(CALL_READ))
+		return -1;
+	return (int)syscall(SYS_faccessat2, dirfd, name, mode, flags);
+}
+
 int renameat(int from, const char *name, int to, const char *new_name)
 {
 	if (interrupted() || is_read_only() || fails(CALL_OTHER))

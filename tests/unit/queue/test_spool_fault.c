@@ -499,16 +499,59 @@ static void test_failed_sync_is_cut_off(void **state)
 	bench_fini(&b);
 }
 
-static int bury(struct bench *b, const struct message *m)
+static int bury_for(
+    struct bench *b, const struct message *m, const char *reason)
 {
 	struct spool_letter letter = {
-		.id = m->id, .ref = m->ref, .reason = "test"
+		.id = m->id, .ref = m->ref, .reason = reason
 	};
 	struct answer a = { 0 };
 
 	spool_bury(b->spool, &letter, on_answer, &a);
 	bench_wait(b, &a);
 	return a.rc;
+}
+
+static int bury(struct bench *b, const struct message *m)
+{
+	return bury_for(b, m, "test");
+}
+
+/* Whatever cannot be read: a second letter never takes the first one's name. */
+static void test_letter_is_not_replaced(void **state)
+{
+	struct message *m = make_message(1, 100, 1);
+	char *path, *second, text[4096];
+	struct bench b;
+	ssize_t len;
+	int fd;
+
+	(void)state;
+	bench_init(&b);
+	bench_reopen(&b);
+	assert_int_equal(bench_commit(&b, m), 0);
+	assert_int_equal(bury_for(&b, m, "the first"), 0);
+	path = bench_path(&b, "failed/0000000000000001.eml");
+	second = bench_path(&b, "failed/0000000000000001.2.eml");
+	for (int n = 1; n == 1 || fault.fired; n++) {
+		arm(CALL_READ, EIO, false, n);
+		(void)!bury_for(&b, m, "a later one");
+		fault.calls = 0;
+		fd = open(path, O_RDONLY);
+		assert_true(fd >= 0);
+		len = pread(fd, text, sizeof(text) - 1, 0);
+		close(fd);
+		assert_true(len > 0);
+		text[len] = '\0';
+		assert_non_null(strstr(text, "the first"));
+		unlink(second);
+		assert_true(n < 200);
+	}
+	disarm();
+	free(path);
+	free(second);
+	message_free(m);
+	bench_fini(&b);
 }
 
 /* The outcome that follows a letter relies on it, and on its name. */
@@ -823,6 +866,7 @@ int main(void)
 		cmocka_unit_test(test_segment_cannot_be_made),
 		cmocka_unit_test(test_failed_sync_is_cut_off),
 		cmocka_unit_test(test_letters_are_synced),
+		cmocka_unit_test(test_letter_is_not_replaced),
 		cmocka_unit_test(test_short_and_interrupted),
 		cmocka_unit_test(test_read_fails),
 		cmocka_unit_test(test_read_only_at_start),
