@@ -23,7 +23,7 @@ command -v debootstrap >/dev/null || {
 
 leave() { # unmount what is mounted below a root
 	local root=$1
-	for dir in dev/shm dev proc; do
+	for dir in dev/shm dev/pts dev proc; do
 		mountpoint -q "$root/$dir" && umount "$root/$dir"
 	done
 	mountpoint -q "$root" && umount "$root"
@@ -59,6 +59,7 @@ make_root() {
 	mount --make-private "$root"
 	mount --bind /proc "$root/proc"
 	mount --bind /dev "$root/dev"
+	mount --bind /dev/pts "$root/dev/pts"
 	mount -t tmpfs -o nosuid,nodev tmpfs "$root/dev/shm"
 	git clone -q "$source_tree" "$root/root/sesrelayd"
 }
