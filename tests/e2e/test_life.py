@@ -199,7 +199,10 @@ def test_notice_to_people(sesd, relay, field):
 
 @pytest.mark.parametrize("restart", [False, True])
 def test_no_notice_of_a_notice(sesd, relay, restart):
-    s = sesd(rules=[*refuse(RCPT), *refuse(SENDER, reply="450 not now")])
+    # Put off once, refused from then on.
+    s = sesd(rules=[*refuse(RCPT),
+                    f'on RCPT when rcpt={SENDER} times 1 reply "450 not now"',
+                    *refuse(SENDER)])
     r = relay(s, config={"bounce.from": f'"{BOUNCER}"',
                          "bounce.to": f'"{SENDER}"'})
     r.send()
@@ -210,8 +213,6 @@ def test_no_notice_of_a_notice(sesd, relay, restart):
         # It is known for what it is by its head in the spool.
         r.kill()
         r.start()
-    s.control("clear")
-    s.rule(refuse(SENDER)[0])
     r.wait_outcome(notice_id, "bounced")
     r.wait_empty()
     assert len(r.dead_letters()) == 2
