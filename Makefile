@@ -42,7 +42,7 @@ B := build/$(variant)
 
 packages := libevent_core openssl libconfig jansson libxxhash
 pc_cflags := $(shell $(PKG_CONFIG) --cflags $(packages) 2>/dev/null)
-pc_libs := $(shell $(PKG_CONFIG) --libs $(packages) 2>/dev/null)
+pc_libs := $(shell $(PKG_CONFIG) --libs $(packages) 2>/dev/null) -lm
 
 warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wformat=2 -Wvla -Wcast-qual -Werror=format-security
