@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/slice.h"
 #include "credentials.h"
 
 #include <arpa/inet.h>
@@ -23,13 +24,6 @@
 #define SES_IDLE_US (10 * US_PER_S)
 /* The least that Linux takes for TCP_MAXSEG. */
 #define MSS_MIN 88
-
-static bool has_suffix(const char *text, const char *suffix)
-{
-	size_t len = strlen(text), n = strlen(suffix);
-
-	return len >= n && strcmp(text + len - n, suffix) == 0;
-}
 
 static void derive_hostname(struct config_reader *r)
 {
@@ -65,7 +59,8 @@ static void derive_endpoint(struct config_reader *r)
 		    "'ses.endpoint' to a host)");
 	if (!c->endpoint)
 		return;
-	if (has_suffix(c->endpoint, ".mail-manager-smtp.amazonaws.com") ||
+	if (slice_has_suffix(
+		slice_str(c->endpoint), ".mail-manager-smtp.amazonaws.com") ||
 	    strncmp(c->endpoint, "inbound-smtp.", 13) == 0)
 		config_warn(r, line,
 		    "'ses.endpoint': %s is for mail that comes in; it may "
@@ -73,7 +68,7 @@ static void derive_endpoint(struct config_reader *r)
 		    "email-smtp.REGION.amazonaws.com",
 		    c->endpoint);
 	if (strncmp(c->endpoint, "email.", 6) == 0 &&
-	    has_suffix(c->endpoint, ".amazonaws.com"))
+	    slice_has_suffix(slice_str(c->endpoint), ".amazonaws.com"))
 		config_warn(r, line,
 		    "'ses.endpoint': %s is the name of SES's HTTPS API, which "
 		    "speaks no SMTP; that is at "
@@ -116,7 +111,8 @@ static void check_listeners(struct config_reader *r)
 
 			if (listener_parse_address(
 				before, &other, &other_len, NULL) < 0 ||
-			    other_len != len || has_suffix(text, ":0") ||
+			    other_len != len ||
+			    slice_has_suffix(slice_str(text), ":0") ||
 			    memcmp(&addr, &other, len) != 0)
 				continue;
 			config_error(

@@ -32,13 +32,6 @@ static bool only(const char *text, const char *set)
 	return *text && text[strspn(text, set)] == '\0';
 }
 
-static bool has_suffix(const char *text, const char *suffix)
-{
-	size_t len = strlen(text), n = strlen(suffix);
-
-	return len >= n && strcmp(text + len - n, suffix) == 0;
-}
-
 /* Labels of letters, digits, hyphens and (as hosts have them) underscores. */
 static bool hostname_ok(const char *text)
 {
@@ -92,7 +85,7 @@ int config_check_region(const char *text, struct err *err)
 		    "must be the name of a region such as \"eu-west-1\"; a "
 		    "host name goes into 'ses.endpoint'");
 	if (strlen(text) <= LABEL_MAX / 2 && only(text, LOWER DIGITS "-") &&
-	    text[0] != '-' && !has_suffix(text, "-"))
+	    text[0] != '-' && !slice_has_suffix(slice_str(text), "-"))
 		return 0;
 	return err_set(err, 0,
 	    "must be the name of a region such as \"eu-west-1\", not "

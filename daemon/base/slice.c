@@ -61,6 +61,14 @@ bool slice_has_prefix(struct slice a, const char *prefix)
 	return a.len >= len && slice_eq_str(slice_of(a.ptr, len), prefix);
 }
 
+bool slice_has_suffix(struct slice a, const char *suffix)
+{
+	size_t len = strlen(suffix);
+
+	return a.len >= len &&
+	    slice_eq_str(slice_of(a.ptr + a.len - len, len), suffix);
+}
+
 bool slice_has_caseprefix(struct slice a, const char *prefix)
 {
 	size_t len = strlen(prefix);

@@ -24,6 +24,7 @@ bool slice_eq_str(struct slice a, const char *s);
 /* ASCII case folding; the locale has no say in a protocol. */
 bool slice_caseeq_str(struct slice a, const char *s);
 bool slice_has_prefix(struct slice a, const char *prefix);
+bool slice_has_suffix(struct slice a, const char *suffix);
 bool slice_has_caseprefix(struct slice a, const char *prefix);
 /* Case-insensitive search for a C string; false if absent. */
 bool slice_casecontains(struct slice a, const char *needle);

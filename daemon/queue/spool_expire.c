@@ -76,18 +76,11 @@ void spool_count_space(struct spool *s)
 	spool_submit(s, s->disk, &job->job);
 }
 
-static bool has_suffix(const char *name, const char *suffix)
-{
-	size_t len = strlen(name), n = strlen(suffix);
-
-	return len > n && strcmp(name + len - n, suffix) == 0;
-}
-
 static bool expire_name(void *ctx, const char *name)
 {
 	struct expire_job *job = ctx;
 	int fd = job->job.spool->dirs.failed;
-	bool letter = has_suffix(name, ".eml");
+	bool letter = failed_is_letter(name);
 	bool damaged = strncmp(name, "damaged-", 8) == 0;
 	struct stat st;
 	int64_t time_us;

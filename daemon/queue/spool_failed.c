@@ -43,6 +43,13 @@ static void temporary_name(const char *name, char buf[TEMPORARY_BUF])
 	snprintf(buf, TEMPORARY_BUF, ".%s.tmp", name);
 }
 
+bool failed_is_letter(const char *name)
+{
+	struct slice text = slice_str(name);
+
+	return text.len > strlen(".eml") && slice_has_suffix(text, ".eml");
+}
+
 /* -1: nobody can say, and a guess could replace what is there. */
 static int exists(
     const struct spool_dirs *dirs, const char *name, struct err *err)

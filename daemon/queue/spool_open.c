@@ -84,9 +84,10 @@ static bool sweep_name(void *ctx, const char *name)
 	struct spool *s = ctx;
 	size_t len = strlen(name);
 
-	if (len > 5 && name[0] == '.' && strcmp(name + len - 4, ".tmp") == 0)
+	if (len > 5 && name[0] == '.' &&
+	    slice_has_suffix(slice_of(name, len), ".tmp"))
 		(void)!file_unlink(s->dirs.failed, name, NULL);
-	else if (len > 4 && strcmp(name + len - 4, ".eml") == 0)
+	else if (failed_is_letter(name))
 		s->n_failed++;
 	return true;
 }

@@ -308,6 +308,9 @@ struct spool_ref ref_unpack(uint64_t value);
 
 /* --- dead letters and damage (spool_failed.c) --- */
 
+/* By its name in failed/. */
+bool failed_is_letter(const char *name);
+
 /*
  * Copies bytes of an arrivals segment to failed/damaged-SEGMENT-OFFSET, once;
  * ....2 and so on when other bytes lie there.
