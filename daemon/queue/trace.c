@@ -29,6 +29,7 @@ enum phase { SEARCH, LETTERS, ARRIVALS, GATHER, DONE };
 struct line {
 	uint64_t id;
 	int64_t time_us;
+	size_t found_at; /* counted */
 	char *text; /* an outcome line, or NULL: the letter */
 	size_t len;
 	struct inspect_letter letter;
@@ -141,7 +142,9 @@ static struct line *add_line(struct trace *t, uint64_t id, int64_t time_us)
 		t->lines =
 		    xrealloc(t->lines, t->lines_size * sizeof(t->lines[0]));
 	}
-	t->lines[t->n_lines] = (struct line){ .id = id, .time_us = time_us };
+	t->lines[t->n_lines] = (struct line){
+		.id = id, .time_us = time_us, .found_at = t->n_lines
+	};
 	return &t->lines[t->n_lines++];
 }
 
@@ -323,14 +326,12 @@ static void step_arrivals(struct trace *t)
 		if (t->pos == 0)
 			break;
 	}
-	if (fd >= 0 && t->pos != 0) {
+	if (fd < 0)
+		t->pos = 0; /* it was removed meanwhile */
+	else
 		close(fd);
-		return;
-	}
-	if (fd >= 0)
-		close(fd);
-	t->pos = 0;
-	t->next++;
+	if (t->pos == 0)
+		t->next++;
 }
 
 /* --- steps --- */
@@ -360,8 +361,11 @@ static int compare_lines(const void *a, const void *b)
 
 	if (x->time_us != y->time_us)
 		return x->time_us > y->time_us ? 1 : -1;
-	/* What was sent comes before the letter about the others. */
-	return (x->text == NULL) - (y->text == NULL);
+	/* What was sent comes before the letter about the others; else in the
+	 * order of the file. */
+	if ((x->text == NULL) != (y->text == NULL))
+		return x->text == NULL ? 1 : -1;
+	return (x->found_at > y->found_at) - (x->found_at < y->found_at);
 }
 
 static int compare_found(const void *a, const void *b)
@@ -371,23 +375,10 @@ static int compare_found(const void *a, const void *b)
 	return (x->id > y->id) - (x->id < y->id);
 }
 
-/* In the order of the file where times are the same. */
-static void sort_lines(struct trace *t)
-{
-	for (size_t i = 1; i < t->n_lines; i++)
-		for (size_t k = i;
-		     k > 0 && compare_lines(&t->lines[k - 1], &t->lines[k]) > 0;
-		     k--) {
-			struct line line = t->lines[k];
-
-			t->lines[k] = t->lines[k - 1];
-			t->lines[k - 1] = line;
-		}
-}
-
 static void finish(struct trace *t)
 {
-	sort_lines(t);
+	if (t->n_lines > 1)
+		qsort(t->lines, t->n_lines, sizeof(t->lines[0]), compare_lines);
 	for (size_t i = 0; i < t->n_found; i++)
 		t->found[i].message = t->messages[i];
 	if (t->n_found > 1)
