@@ -582,8 +582,8 @@ def test_trace_without_its_letter(sesd, relay):
     r = relay(sesd(rules=['on RCPT reply "554 no such mailbox"']))
     qid = r.send(message(message_id="lost@example.com"))
     r.wait_outcome(qid, "bounced")
-    [letter] = letters_of(r, qid)
     wait_until(lambda: r.count() == 0, "it to be done")
+    [letter] = letters_of(r, qid)
     (r.spool / "failed" / letter).unlink()
     r.stop()  # its arrival goes, too
     r.start()
