@@ -8,41 +8,14 @@
  * policy/sizing says.  Everything else only changes state and lets the next
  * turn see it.
  */
-#include "relay/pool.h"
+#include "relay/pool_private.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/stat.h"
-#include "policy/sizing.h"
-#include "relay/outbound.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* A port that failed is tried again after this, doubling to the most. */
-#define PORT_PENALTY_MIN_US (30 * US_PER_S)
-#define PORT_PENALTY_MAX_US (600 * US_PER_S)
-
-struct port_health {
-	int64_t penalty_us;
-	int64_t until_us; /* passed over before this; 0: in good standing */
-};
-
-struct pool {
-	struct relay *relay;
-	struct upstream *upstream;
-	struct sizing sizing;
-	TAILQ_HEAD(pool_list, outbound) lists[POOL_N_STATES];
-	unsigned counts[POOL_N_STATES];
-	struct port_health ports[POOL_MAX_PORTS];
-	int port_in_use;
-	unsigned last_number;
-	bool stopping;
-	struct loop_timer timer;
-	char last_error[1400];
-};
 
 const char *pool_state_name(enum pool_state state)
 {
@@ -63,8 +36,7 @@ static const bool edges[POOL_N_STATES][POOL_N_STATES] = {
 	[POOL_BUSY] = { [POOL_IDLE] = true },
 };
 
-static void pool_move(
-    struct pool *pool, struct outbound *o, enum pool_state state)
+void pool_move(struct pool *pool, struct outbound *o, enum pool_state state)
 {
 	ASSERT(edges[o->state][state]);
 	TAILQ_REMOVE(&pool->lists[o->state], o, link);
@@ -94,54 +66,6 @@ const char *pool_last_error(const struct pool *pool)
 	return pool->last_error;
 }
 
-int pool_port(const struct pool *pool)
-{
-	return pool->port_in_use;
-}
-
-/* --- ports --- */
-
-int pool_choose_port(
-    struct pool *pool, const struct upstream *u, uint32_t tried)
-{
-	int64_t now = clock_mono_us();
-	int best = -1;
-
-	for (unsigned i = 0; i < u->options.n_ports; i++) {
-		if ((tried & 1u << i) != 0)
-			continue;
-		if (pool->ports[i].until_us <= now)
-			return (int)i;
-		/* All in penalty: the one that comes out of it first. */
-		if (best < 0 ||
-		    pool->ports[i].until_us < pool->ports[best].until_us)
-			best = (int)i;
-	}
-	return best;
-}
-
-bool pool_report_port(struct pool *pool, const struct outbound *o, bool ok)
-{
-	struct port_health *p = &pool->ports[o->port_index];
-	bool news = ok != (p->penalty_us == 0);
-
-	if (o->stale)
-		return news; /* its ports are those of an old configuration */
-
-	if (ok) {
-		*p = (struct port_health){ 0 };
-		pool->port_in_use =
-		    o->upstream->options.ports[o->port_index].port;
-		return news;
-	}
-	p->penalty_us =
-	    p->penalty_us == 0 ? PORT_PENALTY_MIN_US : p->penalty_us * 2;
-	if (p->penalty_us > PORT_PENALTY_MAX_US)
-		p->penalty_us = PORT_PENALTY_MAX_US;
-	p->until_us = clock_mono_us() + p->penalty_us;
-	return news;
-}
-
 /* --- opening and closing --- */
 
 static void open_one(struct pool *pool)
@@ -152,69 +76,6 @@ static void open_one(struct pool *pool)
 	o->state = POOL_CONNECTING;
 	TAILQ_INSERT_HEAD(&pool->lists[POOL_CONNECTING], o, link);
 	pool->counts[POOL_CONNECTING]++;
-}
-
-void pool_on_ready(struct pool *pool, struct outbound *o)
-{
-	int64_t now = clock_mono_us();
-
-	stat_add(STAT_CONNECTS_OK, 1);
-	sizing_on_connected(&pool->sizing, now);
-	gate_on_login(&pool->relay->gate);
-	if (pool->last_error[0] != '\0')
-		log_msg(LOG_LEVEL_INFO, LOG_SMTP, LOG_NO_ID,
-		    "connected to %s again", o->via);
-	pool->last_error[0] = '\0';
-	o->limits =
-	    rotate_plan(&pool->upstream->options.rotate, now, o->number);
-	pool_move(pool, o, POOL_IDLE);
-}
-
-void pool_on_free(struct pool *pool, struct outbound *o)
-{
-	pool_move(pool, o, POOL_IDLE);
-}
-
-/* Trouble before the login: one log line when it begins or changes. */
-static void note_connect_failure(
-    struct pool *pool, const struct outbound *o, const struct verdict *v)
-{
-	char text[sizeof pool->last_error];
-
-	stat_add(STAT_CONNECTS_FAILED, 1);
-	snprintf(text, sizeof text, "%s%s%s", v->text,
-	    v->advice != NULL ? ": " : "", v->advice != NULL ? v->advice : "");
-	log_msg(strcmp(text, pool->last_error) != 0 ? LOG_LEVEL_WARNING
-						    : LOG_LEVEL_DEBUG,
-	    LOG_SMTP, LOG_NO_ID, "conn=%u relay=%s: %s", o->number, o->via,
-	    text);
-	memcpy(pool->last_error, text, sizeof text);
-}
-
-void pool_on_closed(struct pool *pool, struct outbound *o, bool logged_in,
-    const struct verdict *verdict)
-{
-	int64_t now = clock_mono_us();
-
-	TAILQ_REMOVE(&pool->lists[o->state], o, link);
-	pool->counts[o->state]--;
-	if (verdict->class == VERDICT_CONN_LIMIT)
-		sizing_on_conn_limit(&pool->sizing,
-		    pool->counts[POOL_IDLE] + pool->counts[POOL_BUSY], now);
-	if (!logged_in && !pool->stopping) {
-		sizing_on_failed(&pool->sizing, now, o->number);
-		note_connect_failure(pool, o, verdict);
-		relay_on_account(pool->relay, verdict);
-	} else if (logged_in && verdict->class != VERDICT_NONE) {
-		/* It logs us in and throws us out: don't knock at once. */
-		if (o->n_delivered == 0 && o->n_messages > 0)
-			sizing_on_failed(&pool->sizing, now, o->number);
-		log_msg(LOG_LEVEL_INFO, LOG_SMTP, LOG_NO_ID,
-		    "conn=%u relay=%s: lost after %u messages, %.1f s: %s",
-		    o->number, o->via, o->n_messages,
-		    (double)(now - o->opened_us) / US_PER_S, verdict->text);
-	}
-	relay_kick(pool->relay);
 }
 
 static void quit_connection(
