@@ -145,7 +145,7 @@ $(unit_floors): unit-%:
 jobs := $(shell nproc)
 again = $(MAKE) --no-print-directory SAN=$(SAN) CC=$(CC)
 
-.PHONY: check check-all e2e demo load outage crash lint format fresh
+.PHONY: check check-all e2e demo load outage fleet crash lint format fresh
 check:
 	@scripts/setup.sh check
 	@$(again) WERROR=1 -j$(jobs) programs tools build-unit
@@ -191,6 +191,12 @@ outage:
 	@$(again) -j$(jobs) programs tools
 	@BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) tests/bench/run_load.py \
 		--outage 60 --messages 2000
+
+# Eight relays share one account's rate, with 40,000 messages; 7 minutes.
+fleet:
+	@scripts/setup.sh demo
+	@$(again) -j$(jobs) programs tools
+	@BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) tests/bench/run_fleet.py
 
 # Crashes, power cuts, failing calls and disks, clocks, a million messages.
 # `make crash ONLY="kill clock"` runs some; under 20 minutes in all.
@@ -286,6 +292,7 @@ help:
 	@echo "make check        every test (SAN=address,undefined: sanitized)"
 	@echo "make load         20,000 messages, and the same under kill -9"
 	@echo "make outage       a minute without the upstream"
+	@echo "make fleet        eight relays share one account's sending rate"
 	@echo "make crash        kill -9, power cuts, failing disks, the clock, ..."
 	@echo "make fresh        make demo and make check on fresh Debian roots"
 	@echo "make lint format  checks and layout of the source"

@@ -253,6 +253,7 @@ static void derive_relay(struct config *c)
 		relay->backoff.waits_us[i] = c->delivery.retry.us[i];
 	relay->backoff.n_waits = c->delivery.retry.n;
 	relay->backoff.expire_us = c->delivery.expire_us;
+	relay->rate = c->delivery.rate;
 	relay->recipients_per_message =
 	    (unsigned)c->delivery.recipients_per_message;
 	relay->hold_uncertain = c->delivery.uncertain == 1;

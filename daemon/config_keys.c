@@ -131,7 +131,7 @@ const struct config_key config_keys[] = {
 	    "true", "learn when connections are lost", FLAGS(R | LATER)),
 	KEY("delivery.rate", REAL, delivery.rate, "0.0",
 	    "recipients a second at the most; 0: as SES has it",
-	    RANGE(0, 1000000), FLAGS(R | LATER)),
+	    RANGE(0, 1000000), FLAGS(R)),
 	KEY("delivery.retry", DURATIONS, delivery.retry,
 	    "[ " Q("5s") ", " Q("10s") ", " Q("30s") ", " Q("5m") ", "
 	    Q("20m") " ]",

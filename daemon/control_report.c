@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/stat.h"
+#include "relay/pace.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,8 @@ static const char *upstream_state(const struct relay *r)
 		return "paused";
 	if (r->gate.state != GATE_OPEN)
 		return gate_cause_name(r->gate.cause);
+	if (relay_is_throttled(r))
+		return "throttled";
 	if (pool_last_error(r->pool)[0] != '\0' &&
 	    pool_count(r->pool, POOL_IDLE) + pool_count(r->pool, POOL_BUSY) ==
 		0)

@@ -20,8 +20,6 @@ static const struct {
 	unsigned spread; /* up to a this-th part is added at random */
 } causes[GATE_N] = {
 	[GATE_NONE] = { "ok", { 0 }, 1, 1 },
-	[GATE_RATE] = { "throttled",
-	    { 1 * US_PER_S, 2 * US_PER_S, 4 * US_PER_S, 8 * US_PER_S }, 4, 4 },
 	[GATE_DAILY] = { "daily quota", { 10 * MINUTE_US }, 1, 1 },
 	[GATE_AUTH] = { "credentials refused",
 	    { 1 * MINUTE_US, 2 * MINUTE_US, 5 * MINUTE_US, 15 * MINUTE_US }, 4,

@@ -7,8 +7,7 @@
  *   PROBING  the wait is over: one message (or one login) may try; its fate
  *            opens the gate or closes it again for longer
  *
- * Waits: rate 1 s, growing to 10 s; daily quota 10 to 20 min; credentials and
- * account 1, 2, 5, then 15 min and up to a tenth more.  Trouble that is told
+ * Waits: daily quota 10 to 20 min; credentials and account 1, 2, 5, then 15 min and up to a tenth more.  Trouble that is told
  * while closed (of messages that were under way) doesn't count again, and
  * replaces the cause only when it makes the wait longer.  Nothing that waits
  * behind a closed gate grows older for it: no attempt is counted.
@@ -18,14 +17,7 @@
 
 #include "base/base.h"
 
-enum gate_cause {
-	GATE_NONE,
-	GATE_RATE,
-	GATE_DAILY,
-	GATE_AUTH,
-	GATE_ACCOUNT,
-	GATE_N
-};
+enum gate_cause { GATE_NONE, GATE_DAILY, GATE_AUTH, GATE_ACCOUNT, GATE_N };
 
 enum gate_state { GATE_OPEN, GATE_CLOSED, GATE_PROBING };
 

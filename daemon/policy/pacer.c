@@ -30,6 +30,9 @@
 #define FALL_MAX 0.7
 #define FALL_SAMPLE 5 /* recipients that make a measured part credible */
 #define FALL_EVERY_US US_PER_S
+#define SEARCH_GROWTH 0.2 /* of the rate, each second */
+#define SEARCH_UP_TO 0.67 /* of what was before */
+#define EPISODE_US (5 * US_PER_S) /* throttles closer than this are one */
 #define LEARNED_PART 0.8
 #define LIMITED_US (2 * US_PER_S)
 #define WAIT_MAX_US (5 * 60 * US_PER_S)
@@ -108,6 +111,14 @@ int64_t pacer_wait(struct pacer *p, unsigned n, int64_t now_us)
 	return wait < WAIT_MAX_US ? (int64_t)wait : WAIT_MAX_US;
 }
 
+size_t pacer_room(struct pacer *p, int64_t now_us)
+{
+	if (pacer_rate(p) <= 0)
+		return SIZE_MAX;
+	fill(p, now_us);
+	return p->tokens > 0 ? (size_t)p->tokens : 0;
+}
+
 void pacer_take(struct pacer *p, unsigned n, int64_t now_us)
 {
 	if (pacer_rate(p) <= 0)
@@ -154,8 +165,11 @@ static void last_second(
 }
 
 /* In recipients/s, each second. */
-static double growth(const struct pacer *p)
+static double growth(const struct pacer *p, int64_t now_us)
 {
+	if (p->rate < p->before * SEARCH_UP_TO &&
+	    now_us - p->throttled_us > FALL_EVERY_US * 2)
+		return SEARCH_GROWTH * p->rate;
 	double a = GROWTH * sqrt(USUAL / fmax(p->throttled, SEEN_MIN));
 
 	if (p->quiet > QUIET) {
@@ -183,19 +197,24 @@ void pacer_on_taken(struct pacer *p, unsigned n, int64_t now_us)
 	if (elapsed > LIMITED_US)
 		elapsed = LIMITED_US;
 	fill(p, now_us);
-	p->rate += growth(p) * (double)elapsed / US_PER_S;
+	p->rate += growth(p, now_us) * (double)elapsed / US_PER_S;
 }
 
 void pacer_on_throttled(struct pacer *p, unsigned n, int64_t now_us)
 {
 	double taken, refused, part = FALL;
+	bool episode;
 
 	slot_of(p, now_us)->refused += n;
 	p->throttled += SMOOTHING * (1 - p->throttled);
 	p->quiet = 0;
 	p->grown_us = now_us;
 	last_second(p, now_us, &taken, &refused);
+	episode = p->throttled_us == 0 || now_us - p->throttled_us > EPISODE_US;
+	p->throttled_us = now_us;
 	if (p->rate <= 0) {
+		/* A sample that small says that there is a limit, not where. */
+		p->before = taken < FALL_SAMPLE ? INFINITY : 0;
 		p->rate = fmax(taken * (1 - FALL), RATE_MIN * 10);
 		p->tokens = 0;
 		p->filled_us = p->cut_us = now_us;
@@ -205,6 +224,8 @@ void pacer_on_throttled(struct pacer *p, unsigned n, int64_t now_us)
 	p->tokens = fmin(p->tokens, 0);
 	if (p->cut_us != 0 && now_us - p->cut_us < FALL_EVERY_US)
 		return;
+	if (episode || isinf(p->before))
+		p->before = p->rate;
 	if (taken + refused >= FALL_SAMPLE)
 		part = fmax(part, refused / (taken + refused));
 	/* With a cap below, what is learned has to come below it to matter. */

@@ -11,6 +11,9 @@
  *   a throttle later       the rate falls by a fifth, or by the part of the
  *                          last second's recipients that was refused, if that
  *                          is more; at most once a second
+ *   after a fall that   (throttles in a row, or one before anything was
+ *   says little          taken) the rate grows by a fifth each second, up to
+ *                        two thirds of what it was before
  *   otherwise, while the pace is what holds mail back, it grows by a constant,
  *   the same for all senders of an account, so that they come to equal shares;
  *   more slowly where many replies throttle, faster after a long time without
@@ -42,6 +45,10 @@ struct pacer {
 	int64_t grown_us; /* up to here the rate has grown */
 	int64_t limited_us; /* the pace last held something back; 0: never */
 	int64_t cut_us; /* the rate last fell; 0: never */
+	int64_t throttled_us; /* last throttle; 0: never */
+	/* What was kept to before throttles came in a row; to be found again
+	 * in large steps.  Infinite: nothing is known yet. */
+	double before;
 	struct pacer_slot slots[PACER_SLOTS];
 };
 
@@ -55,6 +62,8 @@ void pacer_set_cap(struct pacer *p, double cap_per_s, int64_t now_us);
  * At most some minutes, whatever n is.
  */
 int64_t pacer_wait(struct pacer *p, unsigned n, int64_t now_us);
+/* Recipients that may go at once; SIZE_MAX: there is no limit. */
+size_t pacer_room(struct pacer *p, int64_t now_us);
 /* It goes. */
 void pacer_take(struct pacer *p, unsigned n, int64_t now_us);
 /* It did not get as far as the account's limit: the tokens come back. */

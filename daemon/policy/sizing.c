@@ -10,10 +10,14 @@
 
 #include "base/clock.h"
 
+#include <math.h>
+
 #define HOLD_OFF_FIRST_US (1 * US_PER_S)
 #define HOLD_OFF_MAX_US (60 * US_PER_S)
 #define LIMIT_GROWS_EVERY_US (30 * US_PER_S)
 #define UNLIMITED UINT32_MAX
+#define SMOOTHING 0.05
+#define SPARE 1.25
 
 void sizing_init(struct sizing *s)
 {
@@ -40,15 +44,39 @@ static void grow_limit(struct sizing *s, unsigned max, int64_t now_us)
 	}
 }
 
+void sizing_on_transaction(struct sizing *s, int64_t took_us, unsigned n)
+{
+	ASSERT(n > 0 && took_us >= 0);
+	if (s->recipients <= 0) {
+		s->busy_us = (double)took_us;
+		s->recipients = n;
+		return;
+	}
+	s->busy_us += SMOOTHING * ((double)took_us - s->busy_us);
+	s->recipients += SMOOTHING * (n - s->recipients);
+}
+
+unsigned sizing_useful(const struct sizing *s, double rate)
+{
+	double each_s, useful;
+
+	if (rate <= 0 || s->recipients <= 0)
+		return UNLIMITED;
+	each_s = s->busy_us / s->recipients / US_PER_S;
+	useful = ceil(rate * each_s * SPARE) + 1;
+	return useful < UNLIMITED ? (unsigned)useful : UNLIMITED;
+}
+
 unsigned sizing_want(
     struct sizing *s, const struct sizing_view *view, int64_t now_us)
 {
 	unsigned have = view->open + view->connecting;
-	unsigned limit, room;
+	unsigned limit, room, useful = sizing_useful(s, view->rate);
 	size_t served = (size_t)view->idle + view->connecting, more;
 
 	grow_limit(s, view->max, now_us);
 	limit = view->max < s->limit ? view->max : s->limit;
+	limit = useful < limit ? useful : limit;
 	room = have < limit ? limit - have : 0;
 	more = view->backlog > served ? view->backlog - served : 0;
 	if (room == 0 || more == 0)

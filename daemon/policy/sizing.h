@@ -2,7 +2,9 @@
  * How many connections to SES are wanted now.
  *
  * It grows with the backlog only: never more connections than messages that
- * could use them, never more than the limit, and while connecting fails only
+ * could use them, never more than the limit, and where a pace is known, never
+ * more than Little's law asks for: recipients/s times the time that one takes,
+ * and a quarter to spare.  While connecting fails only
  * one is tried at a time, after a hold-off that doubles from 1 s to 1 min.
  * "Too many concurrent SMTP connections" lowers the limit to what stood then
  * less one; it recovers by one connection every 30 s.
@@ -17,6 +19,8 @@ struct sizing {
 	int64_t limit_grows_us; /* when it may rise by one; 0: not lowered */
 	unsigned failures; /* connects failed in a row */
 	int64_t retry_us; /* no connect before this; 0: at once */
+	/* Smoothed, of transactions; 0: none was seen. */
+	double busy_us, recipients;
 };
 
 struct sizing_view {
@@ -24,7 +28,8 @@ struct sizing_view {
 	unsigned connecting; /* not yet logged in */
 	unsigned open; /* logged in: idle and busy */
 	unsigned idle;
-	size_t backlog; /* messages that are ready to go */
+	size_t backlog; /* messages that could go now */
+	double rate; /* recipients/s, the pace; 0: no limit is known */
 };
 
 void sizing_init(struct sizing *s);
@@ -32,6 +37,10 @@ void sizing_init(struct sizing *s);
 unsigned sizing_want(
     struct sizing *s, const struct sizing_view *view, int64_t now_us);
 void sizing_on_connected(struct sizing *s, int64_t now_us);
+/* A transaction took that long; it was for n recipients. */
+void sizing_on_transaction(struct sizing *s, int64_t took_us, unsigned n);
+/* How many connections the pace can keep busy; UINT_MAX: no limit is known. */
+unsigned sizing_useful(const struct sizing *s, double rate);
 /*
  * A connect, handshake or login failed.  Failures of one burst count once.
  * `jitter` is any random number.

@@ -112,6 +112,8 @@ static void settle(struct outbound *o)
 		a->recorded = on_recorded;
 		a->recorded_ctx = o->unrecorded;
 	}
+	pool_on_transaction(
+	    o->pool, clock_mono_us() - a->sending_us, a->mail.n_rcpts);
 	relay_settle(o->relay, a, &o->client.verdict, o->via, o->number);
 	crash_enter(0, CRASH_NONE); /* what follows is not its doing */
 }

@@ -147,6 +147,7 @@ static void open_wanted(struct pool *pool, size_t backlog, int64_t now)
 		.open = pool->counts[POOL_IDLE] + pool->counts[POOL_BUSY],
 		.idle = pool->counts[POOL_IDLE],
 		.backlog = backlog,
+		.rate = pacer_rate(&pool->relay->pacer),
 	};
 	unsigned n = sizing_want(&pool->sizing, &view, now);
 

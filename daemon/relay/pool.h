@@ -97,6 +97,8 @@ struct upstream; /* options, TLS context: what connections share */
 void pool_on_ready(struct pool *pool, struct outbound *o);
 /* Its message has been settled; it is ready for another one. */
 void pool_on_free(struct pool *pool, struct outbound *o);
+/* A message has gone through all of its dialogue, whatever came of it. */
+void pool_on_transaction(struct pool *pool, int64_t took_us, unsigned n_rcpts);
 /*
  * The connection is closed; `verdict` says why (VERDICT_NONE: in order).
  * `logged_in` tells trouble of connecting from the end of a session.

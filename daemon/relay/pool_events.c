@@ -33,6 +33,11 @@ void pool_on_free(struct pool *pool, struct outbound *o)
 	pool_move(pool, o, POOL_IDLE);
 }
 
+void pool_on_transaction(struct pool *pool, int64_t took_us, unsigned n_rcpts)
+{
+	sizing_on_transaction(&pool->sizing, took_us, n_rcpts);
+}
+
 /* Trouble before the login: one log line when it begins or changes. */
 static void note_connect_failure(
     struct pool *pool, const struct outbound *o, const struct verdict *v)

@@ -16,6 +16,7 @@
 #include "base/stat.h"
 #include "relay/attempt.h"
 #include "relay/operate.h"
+#include "relay/pace.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -247,6 +248,11 @@ size_t relay_backlog(struct relay *r)
 	    : queue_count(r->queue, STUB_READY);
 	TAILQ_FOREACH (a, &r->loaded, link)
 		n++;
+	if (n > 0) {
+		size_t room = relay_pace_room(r);
+
+		n = n < room ? n : room;
+	}
 	if (r->gate.state == GATE_OPEN || n == 0)
 		return n;
 	/* A probe: one message, on a connection that is there or one new. */
@@ -261,7 +267,7 @@ struct attempt *relay_take(struct relay *r)
 		return NULL;
 	load_ahead(r);
 	a = TAILQ_FIRST(&r->loaded);
-	if (a == NULL)
+	if (a == NULL || !relay_pace_take(r, a))
 		return NULL;
 	TAILQ_REMOVE(&r->loaded, a, link);
 	if (!gate_pass(&r->gate, clock_mono_us()))
@@ -372,6 +378,8 @@ static void set_wake(struct relay *r)
 	due = queue_next_due(r->queue);
 	if (due < next)
 		next = due;
+	if (r->pace_until_us > now && r->pace_until_us < next)
+		next = r->pace_until_us;
 	if (next == INT64_MAX)
 		loop_timer_clear(&r->wake);
 	else if (next > now)
@@ -422,6 +430,7 @@ struct relay *relay_new(
 	TAILQ_INIT(&r->loaded);
 	LIST_INIT(&r->loading);
 	gate_init(&r->gate);
+	pacer_init(&r->pacer, config->relay.rate, 0, r->started_us);
 	loop_timer_init(&r->wake, loop, on_wake, r);
 	loop_timer_init(&r->tick, loop, on_tick, r);
 	r->port = work_port_new();
@@ -450,6 +459,7 @@ int relay_configure(
 	if (pool_configure(r->pool, &config->pool, err) != 0)
 		return -1;
 	r->options = config->relay;
+	pacer_set_cap(&r->pacer, r->options.rate, clock_mono_us());
 	inbound_configure(r->inbound, &config->inbound);
 	spool_configure(r->spool, &config->spool);
 	relay_kick(r);

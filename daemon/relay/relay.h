@@ -14,6 +14,7 @@
 #include "net/resolver.h"
 #include "policy/backoff.h"
 #include "policy/gate.h"
+#include "policy/pacer.h"
 #include "queue/queue.h"
 #include "queue/spool.h"
 #include "relay/inbound.h"
@@ -28,6 +29,7 @@
 struct relay_options {
 	struct backoff_options backoff;
 	unsigned recipients_per_message;
+	double rate; /* recipients/s at the most; 0: SES's throttling alone */
 	bool hold_uncertain; /* delivery.uncertain = "hold" */
 	const char *hostname; /* in notices */
 	const char *bounce_from; /* NULL: no notices */
@@ -60,6 +62,9 @@ struct relay {
 	struct inbound *inbound;
 	struct pool *pool;
 	struct gate gate;
+	struct pacer pacer;
+	/* Monotonic; 0: nothing waits for the pace, SES never throttled. */
+	int64_t pace_until_us, throttled_us;
 	struct relay_options options;
 	bool stopping;
 	/* See relay/operate.h. */
@@ -115,6 +120,8 @@ void relay_settle(struct relay *r, struct attempt *a,
     const struct verdict *verdict, const char *relayed_via, unsigned conn);
 /* The connection told something about the account (login refused, ...). */
 void relay_on_account(struct relay *r, const struct verdict *verdict);
+/* For status: the last trouble that SES told. */
+void relay_note_reply(struct relay *r, const struct verdict *verdict);
 /* Look at the queue again before the loop sleeps. */
 void relay_kick(struct relay *r);
 

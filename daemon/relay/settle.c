@@ -4,7 +4,8 @@
  *
  *   1. recipients that SES took are recorded, then those given up are buried;
  *   2. what is still pending goes by the strongest of its verdicts:
- *      account trouble (gate closes, head of the lane, no charge), uncertain
+ *      account trouble (gate closes or pace falls, head of the lane, no
+ *      charge), uncertain
  *      (held or by the schedule), refused for now (by the schedule, or dead
  *      when too old), lost connection (head of the lane, no charge, up to
  *      RELAY_MAX_FREE_RETRIES in a row), not tried yet (ready).
@@ -20,6 +21,7 @@
 #include "base/mem.h"
 #include "base/stat.h"
 #include "relay/operate.h"
+#include "relay/pace.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,8 +91,6 @@ static void sort_recipient(struct settlement *res, unsigned i)
 static enum gate_cause cause_of(const struct verdict *v)
 {
 	switch (v->class) {
-	case VERDICT_RATE:
-		return GATE_RATE;
 	case VERDICT_DAILY:
 		return GATE_DAILY;
 	case VERDICT_HOLD_AUTH:
@@ -102,30 +102,39 @@ static enum gate_cause cause_of(const struct verdict *v)
 	}
 }
 
+void relay_note_reply(struct relay *r, const struct verdict *v)
+{
+	snprintf(r->last_reply, sizeof r->last_reply, "%.250s", v->text);
+	r->last_reply_us = clock_wall_us();
+}
+
 void relay_on_account(struct relay *r, const struct verdict *v)
 {
 	enum gate_cause cause = cause_of(v);
 	int64_t now = clock_mono_us();
 
+	if (v->class == VERDICT_RATE)
+		relay_pace_throttled(r, 0, v);
 	if (cause == GATE_NONE)
 		return;
-	if (cause == GATE_RATE)
-		stat_add(STAT_THROTTLED_RATE, 1);
-	else if (cause == GATE_DAILY)
+	if (cause == GATE_DAILY)
 		stat_add(STAT_THROTTLED_DAILY, 1);
 	else if (cause == GATE_AUTH)
 		stat_add(STAT_AUTH_FAILURES, 1);
-	snprintf(r->last_reply, sizeof r->last_reply, "%.250s", v->text);
-	r->last_reply_us = clock_wall_us();
+	relay_note_reply(r, v);
 	if (!gate_on_trouble(&r->gate, cause, now, (uint64_t)now))
 		return;
-	log_msg(cause == GATE_RATE ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, LOG_QMGR,
-	    LOG_NO_ID,
+	log_msg(LOG_LEVEL_ERROR, LOG_QMGR, LOG_NO_ID,
 	    "deliveries pause (%s): %s%s%s; nothing is lost or "
 	    "bounced, next try in %lld s",
 	    gate_cause_name(cause), v->text, v->advice != NULL ? ": " : "",
 	    v->advice != NULL ? v->advice : "",
 	    (long long)((r->gate.until_us - now) / US_PER_S));
+}
+
+static enum gate_cause cause_of_stay(const struct settlement *res)
+{
+	return res->stays != NULL ? cause_of(res->stays) : GATE_NONE;
 }
 
 static void tell_gate(struct settlement *res)
@@ -140,11 +149,20 @@ static void tell_gate(struct settlement *res)
 			    "deliveries go on");
 	}
 	/* Others went through since: it is this message, not the account. */
-	if (res->stays != NULL && settle_weigh(res->stays) == W_ACCOUNT &&
+	if (cause_of_stay(res) != GATE_NONE &&
 	    !(res->a->stub->suspect && gate->state == GATE_OPEN))
 		relay_on_account(res->relay, res->stays);
 	else if (res->a->probe)
 		gate_probe_lost(gate);
+}
+
+static void tell_pacer(const struct settlement *res)
+{
+	bool throttled =
+	    res->stays != NULL && res->stays->class == VERDICT_RATE;
+
+	relay_pace_settle(
+	    res->relay, res->a, res->n_sent, throttled ? res->stays : NULL);
 }
 
 static void record_sent(struct settlement *res)
@@ -238,7 +256,9 @@ static enum settle_plan make_plan(struct settlement *res, enum relay_next *next)
 		return PLAN_MOVE;
 	}
 	if (weight == W_ACCOUNT) {
-		res->due_us = r->gate.until_us;
+		res->due_us = res->stays->class == VERDICT_RATE
+		    ? r->pace_until_us
+		    : r->gate.until_us;
 		return PLAN_UNTAKE;
 	}
 	if (weight == W_UNCERTAIN && r->options.hold_uncertain) {
@@ -342,6 +362,7 @@ void relay_settle(struct relay *r, struct attempt *a,
 			? res.failed_verdict->advice
 			: "");
 	tell_gate(&res);
+	tell_pacer(&res);
 	plan = make_plan(&res, &next);
 	settle_log(&res, plan);
 	record_sent(&res);

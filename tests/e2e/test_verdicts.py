@@ -237,7 +237,7 @@ def test_throttled(sesd, relay, reply):
     r.wait_state("throttled")
     assert reply in r.status()["upstream"]["last_error"]
     once(s, r, content)
-    assert r.state() == "ok"
+    r.wait_state("ok")
     assert r.counter('throttled_total{kind="rate"}') == 1
     # The connection was not given up for it.
     assert s.stats()["connections"]["total"] == 1

@@ -65,8 +65,6 @@ static void test_waits_grow_until_a_success(void **state)
 		enum gate_cause cause;
 		int64_t low[6], high[6];
 	} rows[] = {
-		{ GATE_RATE, { 1 * S, 2 * S, 4 * S, 8 * S, 8 * S, 8 * S },
-		    { 2 * S, 3 * S, 5 * S, 10 * S, 10 * S, 10 * S } },
 		{ GATE_DAILY,
 		    { 10 * MIN, 10 * MIN, 10 * MIN, 10 * MIN, 10 * MIN,
 			10 * MIN },
@@ -135,11 +133,11 @@ static void test_those_under_way_count_once(void **state)
 
 	(void)state;
 	gate_init(&g);
-	assert_true(gate_on_trouble(&g, GATE_RATE, T0, 0));
+	assert_true(gate_on_trouble(&g, GATE_ACCOUNT, T0, 0));
 	for (int i = 1; i < 20; i++)
-		assert_false(gate_on_trouble(&g, GATE_RATE, T0 + i, 0));
+		assert_false(gate_on_trouble(&g, GATE_ACCOUNT, T0 + i, 0));
 	assert_int_equal(g.times, 1);
-	assert_int_equal(gate_next(&g), T0 + S);
+	assert_int_equal(gate_next(&g), T0 + MIN);
 }
 
 static void test_the_longer_wait_wins(void **state)
@@ -148,25 +146,24 @@ static void test_the_longer_wait_wins(void **state)
 
 	(void)state;
 	gate_init(&g);
-	gate_on_trouble(&g, GATE_RATE, T0, 0);
+	gate_on_trouble(&g, GATE_ACCOUNT, T0, 0);
 	assert_false(gate_on_trouble(&g, GATE_DAILY, T0 + 1, 0));
 	assert_int_equal(g.cause, GATE_DAILY);
 	assert_int_equal(g.since_us, T0);
 	assert_int_equal(gate_next(&g), T0 + 1 + 10 * MIN);
-	assert_false(gate_on_trouble(&g, GATE_RATE, T0 + 2, 0));
+	assert_false(gate_on_trouble(&g, GATE_ACCOUNT, T0 + 2, 0));
 	assert_int_equal(g.cause, GATE_DAILY);
 	assert_int_equal(gate_next(&g), T0 + 1 + 10 * MIN);
 	/* Another cause met by the probe begins anew, with its own waits. */
 	assert_true(gate_pass(&g, T0 + 11 * MIN));
-	assert_false(gate_on_trouble(&g, GATE_RATE, T0 + 11 * MIN, 0));
-	assert_int_equal(g.cause, GATE_RATE);
-	assert_int_equal(gate_next(&g), T0 + 11 * MIN + S);
+	assert_false(gate_on_trouble(&g, GATE_ACCOUNT, T0 + 11 * MIN, 0));
+	assert_int_equal(g.cause, GATE_ACCOUNT);
+	assert_int_equal(gate_next(&g), T0 + 12 * MIN);
 }
 
 static void test_login_opens_what_credentials_closed(void **state)
 {
-	static const enum gate_cause others[] = { GATE_RATE, GATE_DAILY,
-		GATE_ACCOUNT };
+	static const enum gate_cause others[] = { GATE_DAILY, GATE_ACCOUNT };
 	struct gate g;
 
 	(void)state;
@@ -225,13 +222,13 @@ static void test_probes_are_few(void **state)
 	(void)state;
 	/* The answer to each probe comes late; nobody else passes till then. */
 	gate_init(&g);
-	gate_on_trouble(&g, GATE_RATE, T0, 0);
-	for (int64_t now = T0; now < T0 + 60 * S; now += S / 10) {
+	gate_on_trouble(&g, GATE_ACCOUNT, T0, 0);
+	for (int64_t now = T0; now < T0 + 60 * MIN; now += 6 * S) {
 		bool pass = gate_pass(&g, now);
 
 		passed += pass;
-		if ((now - T0) % (5 * S) == 0 && now > T0)
-			gate_on_trouble(&g, GATE_RATE, now, 0);
+		if ((now - T0) % (5 * MIN) == 0 && now > T0)
+			gate_on_trouble(&g, GATE_ACCOUNT, now, 0);
 	}
 	assert_in_range(passed, 4, 12);
 }

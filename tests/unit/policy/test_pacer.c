@@ -172,6 +172,54 @@ static void test_never_stops(void **state)
 	assert_true(pacer_wait(&p, 50, T0 + 2000 * S) <= 300 * S);
 }
 
+/* The pace is what holds mail back all the time; nothing is refused. */
+static int64_t time_to_reach(struct pacer *p, double rate, int64_t now)
+{
+	int64_t begun = now;
+
+	while (pacer_rate(p) < rate && now < begun + 3600 * S) {
+		while (pacer_wait(p, 1, now) == 0) {
+			pacer_take(p, 1, now);
+			pacer_on_taken(p, 1, now);
+		}
+		now += 10 * MS;
+	}
+	return now - begun;
+}
+
+/* The very first reply may be a throttle, by the doing of others. */
+static void test_a_first_throttle_that_says_little(void **state)
+{
+	struct pacer p;
+
+	(void)state;
+	pacer_init(&p, 0, 0, T0);
+	pacer_on_throttled(&p, 1, T0);
+	assert_near(pacer_rate(&p), 0.5);
+	assert_true(time_to_reach(&p, 50, T0) < 60 * S);
+	/* The next one says where the limit is: no more leaps. */
+	pacer_on_throttled(&p, 1, T0 + 60 * S);
+	assert_true(pacer_rate(&p) >= 39 && pacer_rate(&p) < 60);
+	assert_true(time_to_reach(&p, 80, T0 + 60 * S) > 20 * S);
+}
+
+/* Some seconds in which SES refuses everything are soon made good. */
+static void test_an_incident_is_forgotten(void **state)
+{
+	struct pacer p;
+	double low;
+
+	(void)state;
+	pacer_init(&p, 0, 125, T0);
+	for (int i = 0; i < 400; i++)
+		pacer_on_throttled(&p, 1, T0 + S + i * 10 * MS);
+	low = pacer_rate(&p);
+	assert_true(low < 5);
+	assert_true(time_to_reach(&p, 60, T0 + 5 * S) < 60 * S);
+	/* Beyond that, in small steps. */
+	assert_true(time_to_reach(&p, 100, T0 + 60 * S) > 10 * S);
+}
+
 /* --- several senders, one account --- */
 
 #define SENDERS_MAX 20
@@ -345,6 +393,8 @@ int main(void)
 		cmocka_unit_test(test_grows_only_while_it_holds_back),
 		cmocka_unit_test(test_learned_is_capped),
 		cmocka_unit_test(test_never_stops),
+		cmocka_unit_test(test_a_first_throttle_that_says_little),
+		cmocka_unit_test(test_an_incident_is_forgotten),
 		cmocka_unit_test(test_eight_share_an_account),
 		cmocka_unit_test(test_one_uses_its_account),
 		cmocka_unit_test(test_sandbox),

@@ -13,24 +13,25 @@
 static void test_grows_with_the_backlog_only(void **state)
 {
 	static const struct {
-		struct sizing_view view; /* max connecting open idle backlog */
+		struct sizing_view
+		    view; /* max connecting open idle backlog rate */
 		unsigned want;
 	} rows[] = {
-		{ { 20, 0, 0, 0, 0 }, 0 },
-		{ { 20, 0, 0, 0, 1 }, 1 },
-		{ { 20, 0, 0, 0, 7 }, 7 },
-		{ { 20, 0, 0, 0, 100000 }, 20 },
+		{ { 20, 0, 0, 0, 0, 0 }, 0 },
+		{ { 20, 0, 0, 0, 1, 0 }, 1 },
+		{ { 20, 0, 0, 0, 7, 0 }, 7 },
+		{ { 20, 0, 0, 0, 100000, 0 }, 20 },
 		/* Idle ones and those on the way will take theirs. */
-		{ { 20, 0, 5, 5, 5 }, 0 },
-		{ { 20, 3, 0, 0, 3 }, 0 },
-		{ { 20, 3, 5, 2, 7 }, 2 },
-		{ { 20, 0, 5, 0, 2 }, 2 },
+		{ { 20, 0, 5, 5, 5, 0 }, 0 },
+		{ { 20, 3, 0, 0, 3, 0 }, 0 },
+		{ { 20, 3, 5, 2, 7, 0 }, 2 },
+		{ { 20, 0, 5, 0, 2, 0 }, 2 },
 		/* Never beyond the limit. */
-		{ { 20, 10, 10, 0, 100 }, 0 },
-		{ { 20, 1, 18, 0, 100 }, 1 },
-		{ { 20, 5, 25, 0, 100 }, 0 },
-		{ { 1, 0, 0, 0, 100 }, 1 },
-		{ { 20, 0, 0, 0, SIZE_MAX }, 20 },
+		{ { 20, 10, 10, 0, 100, 0 }, 0 },
+		{ { 20, 1, 18, 0, 100, 0 }, 1 },
+		{ { 20, 5, 25, 0, 100, 0 }, 0 },
+		{ { 1, 0, 0, 0, 100, 0 }, 1 },
+		{ { 20, 0, 0, 0, SIZE_MAX, 0 }, 20 },
 	};
 
 	(void)state;
@@ -41,6 +42,34 @@ static void test_grows_with_the_backlog_only(void **state)
 		assert_int_equal(
 		    sizing_want(&s, &rows[i].view, 5 * S), rows[i].want);
 	}
+}
+
+/* Little's law, with a quarter to spare and one. */
+static void test_a_pace_bounds_the_pool(void **state)
+{
+	struct sizing_view view = { .max = 20, .backlog = 1000, .rate = 14 };
+	struct sizing s;
+
+	(void)state;
+	sizing_init(&s);
+	/* Nothing is known of how long a message takes. */
+	assert_int_equal(sizing_want(&s, &view, 5 * S), 20);
+	for (int i = 0; i < 200; i++)
+		sizing_on_transaction(&s, 400 * MS, 2);
+	/* 14/s, 0.2 s each: 2.8 at a time. */
+	assert_int_equal(sizing_useful(&s, 14), 5);
+	assert_int_equal(sizing_want(&s, &view, 5 * S), 5);
+	view.open = 4;
+	assert_int_equal(sizing_want(&s, &view, 5 * S), 1);
+	/* SES got slow: more at a time. */
+	for (int i = 0; i < 200; i++)
+		sizing_on_transaction(&s, 2000 * MS, 2);
+	assert_in_range(sizing_useful(&s, 14), 18, 20);
+	/* Without a pace, the backlog decides. */
+	view.rate = 0;
+	assert_int_equal(sizing_want(&s, &view, 5 * S), 16);
+	/* The slowest pace still has one to send by. */
+	assert_in_range(sizing_useful(&s, 0.001), 1, 2);
 }
 
 static void test_hold_off_doubles(void **state)
@@ -217,6 +246,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_grows_with_the_backlog_only),
+		cmocka_unit_test(test_a_pace_bounds_the_pool),
 		cmocka_unit_test(test_hold_off_doubles),
 		cmocka_unit_test(test_a_burst_of_failures_counts_once),
 		cmocka_unit_test(test_conn_limit_is_learned_and_forgotten),
