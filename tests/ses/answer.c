@@ -7,6 +7,7 @@
  * means yes: the emulator must believe what a strict client believes. Every
  * refusal and every rule that acted is journalled here and nowhere else.
  */
+#include "listener.h"
 #include "session.h"
 
 #include <stdarg.h>
@@ -39,11 +40,14 @@ struct rule *answer_rule(struct session *s, enum phase phase)
 	f.number[FACT_RCPTS] = (long)s->rcpt_count;
 	f.number[FACT_TLS] = s->io.ssl != NULL;
 	f.number[FACT_AUTH] = s->authenticated;
+	f.number[FACT_AGE] = (long)((clock_us() - s->began_us) / 1000);
 	f.text[FACT_FROM - FACT_NUMBERS] =
 	    s->fact_from != NULL ? s->fact_from : s->from;
 	f.text[FACT_RCPT - FACT_NUMBERS] = s->fact_rcpt;
 	f.text[FACT_MESSAGE_ID - FACT_NUMBERS] = s->fact_id;
 	f.text[FACT_HELO - FACT_NUMBERS] = s->helo;
+	f.text[FACT_PEER - FACT_NUMBERS] = s->peer;
+	f.text[FACT_ADDR - FACT_NUMBERS] = s->listener->addr;
 	f.rcpts = s->rcpts;
 	f.rcpt_count = s->rcpt_count;
 	f.txn = s->txn;
@@ -88,10 +92,15 @@ static void note_refusal(struct session *s, enum phase phase, const char *reply,
 	memcpy(line, reply, len);
 	line[len] = '\0';
 	line[strcspn(line, "\r\n")] = '\0';
-	if (throttled)
+	if (throttled) {
 		sv->stats.throttled++;
-	else
+		sv->stats.throttled_recipients += s->rcpt_count;
+		s->client->throttled++;
+		s->client->throttled_recipients += s->rcpt_count;
+	} else {
 		sv->stats.rejected++;
+		s->client->rejected++;
+	}
 	session_event(s, throttled ? "throttled" : "refused");
 	journal_text(&sv->journal, "phase", phase_name(phase));
 	journal_text(&sv->journal, "reply", line);

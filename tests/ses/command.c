@@ -109,6 +109,13 @@ static bool barred(const struct session *s, struct answer *a)
 	return true;
 }
 
+static void set_helo(struct session *s, const char *name)
+{
+	s->greeted = true;
+	(void)snprintf(s->helo, sizeof(s->helo), "%s", name);
+	s->client = peers_get(&s->server->peers, s->peer, s->helo);
+}
+
 static void do_helo(struct session *s, const char *args, struct answer *a)
 {
 	if (*args == '\0') {
@@ -116,8 +123,7 @@ static void do_helo(struct session *s, const char *args, struct answer *a)
 		return;
 	}
 	command_reset(s);
-	s->greeted = true;
-	(void)snprintf(s->helo, sizeof(s->helo), "%s", args);
+	set_helo(s, args);
 	answer_set(a, "250 email-smtp.amazonaws.com");
 }
 
@@ -136,8 +142,7 @@ static void do_ehlo(struct session *s, const char *args, struct answer *a)
 	if (s->hide_starttls)
 		offer = false;
 	command_reset(s);
-	s->greeted = true;
-	(void)snprintf(s->helo, sizeof(s->helo), "%s", args);
+	set_helo(s, args);
 	if (set->size_advertised > 0)
 		(void)snprintf(size, sizeof(size), "250-SIZE %ld\r\n",
 		    set->size_advertised);

@@ -6,7 +6,7 @@
  * that, so a test needs no waiting after it. Meant for the loopback of a
  * test machine: there is no authentication.
  */
-#include "session.h"
+#include "listener.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -30,151 +30,12 @@ struct control {
 	struct client *clients;
 };
 
-/* Writes what it has to say to out; NULL, or what was wrong. */
-typedef const char *control_command(
-    struct server *sv, const char *args, struct buf *out);
-
-static const char *do_set(struct server *sv, const char *args, struct buf *out)
-{
-	const char *wrong = settings_assign(&sv->set, args);
-
-	(void)out;
-	server_settings_changed(sv);
-	return wrong;
-}
-
-static const char *do_get(struct server *sv, const char *args, struct buf *out)
-{
-	(void)args;
-	settings_print(&sv->set, out);
-	return NULL;
-}
-
-static const char *do_stats(
-    struct server *sv, const char *args, struct buf *out)
-{
-	const struct stats *st = &sv->stats;
-	const char *comma = "";
-
-	(void)args;
-	buf_addf(out,
-	    "{\"accepted\":%lu,\"recipients\":%lu,\"rejected\":%lu,"
-	    "\"throttled\":%lu,\"connections\":{\"now\":%lu,\"peak\":%lu,"
-	    "\"total\":%lu},\"max_messages_per_connection\":%lu,"
-	    "\"violations\":%lu,\"violation_kinds\":{",
-	    st->accepted, st->recipients, st->rejected, st->throttled,
-	    st->connections_now, st->connections_peak, st->connections_total,
-	    st->max_messages, st->violations_total);
-	for (int i = 0; i < VIOLATIONS; i++) {
-		if (st->violations[i] == 0)
-			continue;
-		buf_addf(out, "%s\"%s\":%lu", comma,
-		    violation_name((enum violation)i), st->violations[i]);
-		comma = ",";
-	}
-	buf_adds(out, "}}\n");
-	return NULL;
-}
-
-static const char *do_rule(struct server *sv, const char *args, struct buf *out)
-{
-	(void)out;
-	return rules_add(&sv->rules, args);
-}
-
-static const char *do_rules(
-    struct server *sv, const char *args, struct buf *out)
-{
-	(void)args;
-	rules_print(&sv->rules, out);
-	return NULL;
-}
-
-static const char *do_clear(
-    struct server *sv, const char *args, struct buf *out)
-{
-	(void)args;
-	(void)out;
-	rules_clear(&sv->rules);
-	return NULL;
-}
-
-static const char *do_drop(struct server *sv, const char *args, struct buf *out)
-{
-	(void)out;
-	if (*args != '\0' && strcmp(args, "rst") != 0)
-		return "neither nothing nor rst";
-	server_drop_connections(sv, *args != '\0');
-	return NULL;
-}
-
-static const char *do_refuse(
-    struct server *sv, const char *args, struct buf *out)
-{
-	(void)out;
-	if (strcmp(args, "on") != 0 && strcmp(args, "off") != 0)
-		return "neither on nor off";
-	return listener_refuse(sv, args[1] == 'n') ? NULL : "cannot bind again";
-}
-
-static const char *do_cert(struct server *sv, const char *args, struct buf *out)
-{
-	size_t n = strcspn(args, " ");
-	const char *key = args + n + strspn(args + n, " ");
-	char *cert = xstrndup(args, n);
-	SSL_CTX *ctx = link_context(cert, key, sv->tls_max);
-
-	(void)out;
-	free(cert);
-	if (ctx == NULL)
-		return "these are no certificate and key";
-	SSL_CTX_free(sv->tls);
-	sv->tls = ctx;
-	return NULL;
-}
-
-static const char *do_quit(struct server *sv, const char *args, struct buf *out)
-{
-	(void)args;
-	(void)out;
-	sv->quitting = true;
-	event_base_loopexit(sv->base, NULL);
-	return NULL;
-}
-
-static const struct {
-	const char *name;
-	control_command *run;
-} commands[] = {
-	{ "set", do_set },
-	{ "get", do_get },
-	{ "stats", do_stats },
-	{ "rule", do_rule },
-	{ "rules", do_rules },
-	{ "clear", do_clear },
-	{ "cert", do_cert },
-	{ "drop-connections", do_drop },
-	{ "refuse", do_refuse },
-	{ "quit", do_quit },
-};
-
-static void obey(struct client *c, char *line)
+static void obey(struct client *c, const char *line)
 {
 	struct server *sv = c->control->server;
-	const char *wrong = "no such command";
 	struct buf out = { 0 };
-	size_t n;
+	const char *wrong = order_run(sv, line, &out);
 
-	line += strspn(line, " \t");
-	n = strcspn(line, " ");
-	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-		if (strlen(commands[i].name) != n ||
-		    strncmp(line, commands[i].name, n) != 0)
-			continue;
-		wrong =
-		    commands[i].run(sv, line + n + strspn(line + n, " "), &out);
-		break;
-	}
 	if (wrong != NULL)
 		buf_addf(&out, "ERR %s\n", wrong);
 	else

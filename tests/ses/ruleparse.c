@@ -36,10 +36,13 @@ static const char *const fact_names[FACTS] = {
 	"rcpts",
 	"tls",
 	"auth",
+	"age",
 	"from",
 	"rcpt",
 	"message_id",
 	"helo",
+	"peer",
+	"addr",
 };
 
 static const char *const op_names[] = {

@@ -51,11 +51,14 @@ enum fact {
 	FACT_RCPTS, /* recipients of the transaction */
 	FACT_TLS, /* 0 in clear, 1 */
 	FACT_AUTH, /* 1 after AUTH */
+	FACT_AGE, /* of the connection, in ms */
 	FACT_NUMBERS,
 	FACT_FROM = FACT_NUMBERS,
 	FACT_RCPT, /* the one of RCPT, else any of them */
 	FACT_MESSAGE_ID,
 	FACT_HELO,
+	FACT_PEER, /* the client's address */
+	FACT_ADDR, /* the listener's */
 	FACTS,
 };
 

@@ -10,6 +10,7 @@
  */
 #include "server.h"
 
+#include "listener.h"
 #include "session.h"
 
 #include <fcntl.h>
@@ -108,12 +109,13 @@ static void free_list(struct session_list *list)
 
 void server_fini(struct server *sv)
 {
-	server_drop_connections(sv, false);
+	server_drop_connections(sv, false, "");
 	free_list(&sv->leaving);
 	free_list(&sv->dead);
 	listener_free_all(sv);
 	journal_close(&sv->journal);
 	rules_clear(&sv->rules);
+	peers_free(&sv->peers);
 	settings_free(&sv->set);
 	SSL_CTX_free(sv->tls);
 	if (sv->turn != NULL)
@@ -132,10 +134,13 @@ void server_settings_changed(struct server *sv)
 		session_arm_idle(s);
 }
 
-void server_drop_connections(struct server *sv, bool reset)
+void server_drop_connections(struct server *sv, bool reset, const char *where)
 {
-	struct session *s;
+	struct session *s = TAILQ_FIRST(&sv->live), *next;
 
-	while ((s = TAILQ_FIRST(&sv->live)) != NULL)
-		session_end(s, "drop", reset ? END_RESET : END_FIN);
+	for (; s != NULL; s = next) {
+		next = TAILQ_NEXT(s, link);
+		if (listener_matches(s->listener, where))
+			session_end(s, "drop", reset ? END_RESET : END_FIN);
+	}
 }

@@ -2,6 +2,7 @@
 #define SES_SERVER_H
 
 #include "journal.h"
+#include "peers.h"
 #include "rules.h"
 #include "settings.h"
 
@@ -42,6 +43,7 @@ const char *violation_name(enum violation v);
 
 struct stats {
 	unsigned long accepted, recipients, rejected, throttled;
+	unsigned long throttled_recipients;
 	unsigned long violations[VIOLATIONS], violations_total;
 	unsigned long connections_now, connections_peak, connections_total;
 	unsigned long max_messages; /* most on one connection */
@@ -62,6 +64,7 @@ struct server {
 	struct rules rules;
 	struct journal journal;
 	struct stats stats;
+	struct peers peers;
 	struct quota quota;
 	SSL_CTX *tls;
 	int tls_max;
@@ -74,7 +77,6 @@ struct server {
 	struct event *turn;
 	struct listener *listeners;
 	unsigned listener_count;
-	bool refusing;
 	bool quitting;
 	int spare_fd; /* given up to shed a connection */
 };
@@ -85,24 +87,16 @@ void server_fini(struct server *sv);
 void server_wake(struct server *sv);
 /* After a setting changed: timers of living sessions. */
 void server_settings_changed(struct server *sv);
-void server_drop_connections(struct server *sv, bool reset);
+/* Those that came by a listener of listener_matches(). */
+void server_drop_connections(struct server *sv, bool reset, const char *where);
 
-/* listener.c. */
+/* orders.c: what can be asked for, by control port, file or option. */
 
-/* ADDR:PORT:MODE; false after a line on stderr. */
-bool listener_add(struct server *sv, const char *spec);
-bool listener_start_all(struct server *sv);
-/* True if no port needs a certificate. */
-bool listener_all_plain(const struct server *sv);
-void listener_free_all(struct server *sv);
-/* Connects are refused from now on, or taken again; false if that failed. */
-bool listener_refuse(struct server *sv, bool refuse);
-/* One "listen MODE ADDR PORT" line each. */
-void listener_print(const struct server *sv, struct buf *out);
-/* Splits "ADDR:PORT" and binds; the fd, or -1 after a line on stderr. */
-int listener_bind(const char *addr_port, bool with_listen);
-/* Address and port an fd is bound to. */
-void listener_name(int fd, char *addr, size_t cap, int *port);
+/*
+ * Obeys one line; what it has to say goes to out. NULL, or what is wrong in
+ * words that live for ever.
+ */
+const char *order_run(struct server *sv, const char *line, struct buf *out);
 
 /* control.c. */
 

@@ -8,6 +8,7 @@
  * SIGINT, 1 when something failed, 2 for a wrong command line.
  */
 #include "link.h"
+#include "listener.h"
 #include "server.h"
 
 #include <errno.h>
@@ -225,7 +226,7 @@ static bool write_ready(
 
 	if (path == NULL)
 		return true;
-	listener_print(sv, &text);
+	listener_print(sv, &text, false);
 	control_print(c, &text);
 	buf_addf(&temp, "%s.tmp", path);
 	buf_add(&temp, "", 1);

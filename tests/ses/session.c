@@ -9,6 +9,8 @@
  */
 #include "session.h"
 
+#include "listener.h"
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -361,19 +363,19 @@ static void count_connection(struct session *s)
 		st->connections_peak = st->connections_now;
 }
 
-void session_new(
-    struct server *sv, int fd, enum mode mode, int port, const char *peer)
+void session_new(struct listener *l, int fd, const char *peer)
 {
-	static const char *const modes[] = { "starttls", "wrapper", "plain" };
+	struct server *sv = l->server;
 	struct session *s = xcalloc(1, sizeof(*s));
 	int on = 1;
 
 	link_init(&s->io, fd);
 	s->server = sv;
-	s->mode = mode;
-	s->port = port;
+	s->listener = l;
+	s->mode = l->mode;
+	s->port = l->port;
 	(void)snprintf(s->peer, sizeof(s->peer), "%s", peer);
-	s->active_us = clock_us();
+	s->began_us = s->active_us = clock_us();
 	event_assign(
 	    &s->readable, sv->base, fd, EV_READ | EV_PERSIST, on_readable, s);
 	event_assign(
@@ -383,9 +385,11 @@ void session_new(
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	TAILQ_INSERT_TAIL(&sv->live, s, link);
 	count_connection(s);
+	s->client = peers_get(&sv->peers, s->peer, "");
 	session_event(s, "connect");
-	journal_number(&sv->journal, "port", port);
-	journal_text(&sv->journal, "mode", modes[mode]);
+	journal_text(&sv->journal, "addr", l->addr);
+	journal_number(&sv->journal, "port", l->port);
+	journal_text(&sv->journal, "mode", mode_name(l->mode));
 	journal_text(&sv->journal, "peer", s->peer);
 	journal_end(&sv->journal);
 	event_add(&s->readable, NULL);

@@ -51,11 +51,14 @@ struct session {
 	struct server *server;
 	struct link io;
 	struct event readable, writable, delay, idle;
+	struct listener *listener; /* it came by; outlives us */
 	enum mode mode;
 	enum session_state state;
 	long number; /* of the connection */
 	int port;
 	char peer[64];
+	struct peer *client; /* its account of figures; never NULL */
+	uint64_t began_us;
 	bool counted; /* in connections_now */
 
 	/* The reply on its way. */
@@ -97,8 +100,7 @@ struct session {
 /* session.c: life, events, timers. */
 
 /* Takes over a connected fd. */
-void session_new(
-    struct server *sv, int fd, enum mode mode, int port, const char *peer);
+void session_new(struct listener *l, int fd, const char *peer);
 void session_free(struct session *s);
 /* The one way out. */
 void session_end(struct session *s, const char *reason, enum session_end how);

@@ -6,6 +6,7 @@
  * a time, so that every reply leaves alone and whatever the client sent
  * ahead of it is seen as what it is: pipelining that was never offered.
  */
+#include "listener.h"
 #include "session.h"
 
 #include <string.h>
@@ -65,7 +66,8 @@ void session_start_tls(struct session *s)
 	s->paused = false;
 	if (s->abort_tls)
 		return; /* until the first bytes of a ClientHello */
-	if (!link_start_tls(&s->io, s->server->tls)) {
+	if (!link_start_tls(&s->io,
+		s->listener->tls != NULL ? s->listener->tls : s->server->tls)) {
 		session_end(s, "tls-failed", END_NOW);
 		return;
 	}

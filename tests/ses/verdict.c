@@ -7,6 +7,7 @@
  * that forgets RSET meets 503, as at SES. A message counts as accepted when
  * the decision falls, whatever becomes of the reply.
  */
+#include "listener.h"
 #include "message.h"
 #include "session.h"
 
@@ -192,7 +193,6 @@ static bool refused(
 
 static void record(struct session *s, const struct message *m, const char *id)
 {
-	static const char *const modes[] = { "starttls", "wrapper", "plain" };
 	struct journal *j = &s->server->journal;
 	const struct buf *data = &s->body.data;
 
@@ -200,7 +200,9 @@ static void record(struct session *s, const struct message *m, const char *id)
 	journal_text(j, "id", id);
 	journal_number(j, "conn", s->number);
 	journal_number(j, "port", s->port);
-	journal_text(j, "mode", modes[s->mode]);
+	journal_text(j, "peer", s->peer);
+	journal_text(j, "helo", s->helo);
+	journal_text(j, "mode", mode_name(s->mode));
 	journal_text(j, "tls", SSL_get_version(s->io.ssl));
 	journal_text(j, "from", s->from);
 	journal_texts(j, "rcpts", s->rcpts, s->rcpt_count);
@@ -223,6 +225,8 @@ static void accept_message(
 	s->messages++;
 	st->accepted++;
 	st->recipients += s->rcpt_count;
+	s->client->accepted++;
+	s->client->recipients += s->rcpt_count;
 	if (st->max_messages < (unsigned long)s->messages)
 		st->max_messages = (unsigned long)s->messages;
 	text_message_id(a->id, sizeof(a->id));
