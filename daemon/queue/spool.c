@@ -191,6 +191,7 @@ void spool_configure(struct spool *s, const struct spool_options *options)
 void spool_free(struct spool *s)
 {
 	spool_end_marks(s);
+	spool_end_learned(s);
 	if (s->scan != NULL)
 		scan_fini(s->scan);
 	free(s->scan);

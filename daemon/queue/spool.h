@@ -11,6 +11,7 @@
  *                      reply in X-Sesrelayd-* header lines at its top
  *   clock              the spool clock: see queue/spool_clock.h
  *   crashed            messages that crashed us: see queue/spool_marks.h
+ *   learned            what was learned of SES: see policy/learned.h
  *   failed/damaged-SEGMENT-OFFSET
  *                      bytes of arrivals/SEGMENT that could not be read as
  *                      records
@@ -250,6 +251,17 @@ struct spool_letter {
 };
 void spool_bury(struct spool *s, const struct spool_letter *letter,
     void (*done)(void *ctx, int rc, const struct err *err), void *ctx);
+
+/* --- what was learned of SES, a text of its own --- */
+
+#define SPOOL_LEARNED_MAX 4096
+/* As the last process left it; NULL: there is none.  Good until close. */
+const char *spool_learned(const struct spool *s);
+/*
+ * Replaces it for the next process.  A text that cannot be written is reported
+ * once and forgotten; it harms nothing else.
+ */
+void spool_learn(struct spool *s, const char *text);
 
 /* --- for the operator --- */
 

@@ -174,6 +174,7 @@ struct spool *spool_open(const struct spool_options *options,
 	s->scan->highest = id_last();
 	spool_begin_clock(s);
 	spool_begin_marks(s);
+	spool_begin_learned(s);
 	marks_copy(&s->scan->marks, &s->marks);
 	journal_start(&s->journal);
 	spool_take_notes(s, &s->journal.notes);

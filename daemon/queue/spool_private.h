@@ -17,8 +17,8 @@
  *   spool_scan.c     reading the whole spool (scan.c) for the daemon
  *   spool_compact.c  copying the last live messages of a segment
  *   spool_remove.c   removing segments
- *   spool_start.c    what is kept from start to start: the spool clock, and
- *                    marks of messages that crashed us
+ *   spool_start.c    what is kept from start to start: the spool clock, marks
+ *                    of messages that crashed us, what was learned of SES
  *   spool_clock.c    the clock itself, spool_marks.c the marks; both pure
  *
  * Who owns what: `struct journal` is the journal thread's while that runs;
@@ -398,6 +398,9 @@ struct spool {
 	struct spool_marks marks;
 	int marks_fd; /* for the handler of crashes */
 	bool saving_clock, saving_marks, marks_dirty;
+	char *learned; /* as it was at the start */
+	char *learn_next; /* to be written */
+	bool saving_learned, learned_failing;
 
 	struct scan *scan; /* while it runs */
 	struct spool_job *scan_paused; /* until the next tick */
@@ -453,6 +456,8 @@ void spool_sift_marks(struct spool *s, const struct spool_marks *met);
 /* The operator says that it may go. */
 void spool_forget_mark(struct spool *s, uint64_t id);
 void spool_end_marks(struct spool *s);
+void spool_begin_learned(struct spool *s);
+void spool_end_learned(struct spool *s);
 
 void spool_sync_lines(struct spool *s);
 void spool_compact(struct spool *s);

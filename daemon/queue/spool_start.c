@@ -1,19 +1,21 @@
 /*
  * What is kept from one start to the next beside the mail itself: the spool
- * clock and the marks of messages that crashed us.
+ * clock, the marks of messages that crashed us, and what was learned of SES.
  *
  * On the loop thread; files are written by disk threads, each by one job at a
- * time, after open, where they are read.  Neither file is worth a failure: what
- * cannot be read is as if it were not there, what cannot be written is tried
- * again a minute later, or with the next change.
+ * time, after open, where they are read.  None of the files is worth a failure:
+ * what cannot be read is as if it were not there, what cannot be written is
+ * tried again a minute later, or with the next change.
  */
 #include "queue/spool_private.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/mem.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define BOOT_ID_FILE "/proc/sys/kernel/random/boot_id"
@@ -23,7 +25,9 @@ struct save_job {
 	const char *name;
 	char *text;
 	size_t len;
-	int fd; /* what came of it */
+	bool sync_dir;
+	int fd; /* what came of it; with the reason when -1 */
+	struct err err;
 };
 
 static void save_run(struct work_job *work)
@@ -32,12 +36,17 @@ static void save_run(struct work_job *work)
 	const struct spool *s = job->job.spool;
 
 	job->fd = dirs_replace(
-	    &s->dirs, job->name, job->text, job->len, s->durable, NULL);
+	    &s->dirs, job->name, job->text, job->len, s->durable, &job->err);
+	if (job->fd >= 0 && job->sync_dir && s->durable &&
+	    file_sync_dir(s->dirs.top, &job->err) < 0) {
+		close(job->fd);
+		job->fd = -1;
+	}
 }
 
-/* Takes the text. */
+/* Takes the text; the name is a constant. */
 static void save(struct spool *s, const char *name, char *text, size_t len,
-    void (*done)(struct work_job *work))
+    bool sync_dir, void (*done)(struct work_job *work))
 {
 	struct save_job *job = xcalloc(1, sizeof(*job));
 
@@ -46,6 +55,7 @@ static void save(struct spool *s, const char *name, char *text, size_t len,
 	job->name = name;
 	job->text = text;
 	job->len = len;
+	job->sync_dir = sync_dir;
 	spool_submit(s, s->disk, &job->job);
 }
 
@@ -114,7 +124,7 @@ void spool_save_clock(struct spool *s, int64_t wall_us)
 	now.spool_us = spool_clock_now(s);
 	line = xmalloc(SPOOL_CLOCK_LEN + 1);
 	spool_clock_encode(&now, line);
-	save(s, "clock", line, SPOOL_CLOCK_LEN, clock_saved);
+	save(s, "clock", line, SPOOL_CLOCK_LEN, false, clock_saved);
 }
 
 /* --- marks --- */
@@ -171,7 +181,7 @@ static void save_marks(struct spool *s)
 	s->saving_marks = true;
 	s->marks_dirty = false;
 	text = marks_format(&s->marks, &len);
-	save(s, "crashed", text, len, marks_saved);
+	save(s, "crashed", text, len, false, marks_saved);
 }
 
 void spool_sift_marks(struct spool *s, const struct spool_marks *met)
@@ -195,4 +205,68 @@ void spool_forget_mark(struct spool *s, uint64_t id)
 	marks_remove(&s->marks, id);
 	s->marks_dirty = true;
 	save_marks(s);
+}
+
+/* --- what was learned of SES --- */
+
+void spool_begin_learned(struct spool *s)
+{
+	size_t len = 0;
+
+	s->learned =
+	    dirs_read(s->dirs.top, "learned", SPOOL_LEARNED_MAX + 1, &len);
+	if (s->learned != NULL &&
+	    (len > SPOOL_LEARNED_MAX || strlen(s->learned) != len)) {
+		free(s->learned);
+		s->learned = NULL;
+	}
+}
+
+const char *spool_learned(const struct spool *s)
+{
+	return s->learned;
+}
+
+static void save_learned(struct spool *s);
+
+static void learned_saved(struct work_job *work)
+{
+	struct save_job *job = CONTAINER_OF(work, struct save_job, job.work);
+	struct spool *s = job->job.spool;
+	bool failed = job->fd < 0;
+
+	if (failed && !s->learned_failing)
+		spool_trouble(s,
+		    "what was learned of SES cannot be kept, the next start "
+		    "learns it anew: %s",
+		    job->err.text);
+	s->learned_failing = failed;
+	save_end(job);
+	s->saving_learned = false;
+	save_learned(s);
+}
+
+static void save_learned(struct spool *s)
+{
+	char *text = s->learn_next;
+
+	if (s->saving_learned || text == NULL)
+		return;
+	s->saving_learned = true;
+	s->learn_next = NULL;
+	save(s, "learned", text, strlen(text), true, learned_saved);
+}
+
+void spool_learn(struct spool *s, const char *text)
+{
+	ASSERT(strlen(text) <= SPOOL_LEARNED_MAX);
+	free(s->learn_next);
+	s->learn_next = xstrdup(text);
+	save_learned(s);
+}
+
+void spool_end_learned(struct spool *s)
+{
+	free(s->learned);
+	free(s->learn_next);
 }

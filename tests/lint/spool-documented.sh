@@ -1,7 +1,8 @@
 #!/bin/sh
 # What the code writes into the spool is in sesrelayd-spool(5): each key of a
-# head, each event of an outcome and each header line of a dead letter as an
-# item of its list, and the lengths and limits of records as numbers.
+# head and of what was learned, each event of an outcome and each header line
+# of a dead letter as an item of its list, and the lengths and limits of records
+# as numbers.
 #
 # usage: spool-documented.sh [MAN-PAGE]
 set -eu
@@ -48,6 +49,11 @@ documented event "" $(words record_outcome.c '\[RECORD_[A-Z]+\] = "[a-z-]+"')
 # shellcheck disable=SC2046
 documented "header line" X-Sesrelayd- $(
 	words spool_failed.c 'add_header\( ?out, "[A-Za-z-]+"'
+)
+
+# shellcheck disable=SC2046
+documented "line of learned" "" endpoint username $(
+	words ../policy/learned.c 'slice_eq_str\( ?key, "[a-z-]+"'
 )
 
 # "(4u * 1024 * 1024)" is a number, too.
