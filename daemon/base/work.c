@@ -34,10 +34,14 @@ struct work_port {
 struct worker {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
-	struct work_list waiting; /* under lock, as the next three */
+	struct work_list waiting; /* under lock, as all down to `drop` */
 	size_t n_waiting;
 	size_t n_pending; /* waiting or running */
+	int n_alive; /* threads that have not left */
 	bool stopping;
+	/* Nobody waits: the last thread to leave frees the worker, and the
+	 * port may be gone. */
+	void (*drop)(struct work_job *job); /* NULL: it is not abandoned */
 
 	struct work_port *port;
 	void (*run_batch)(void *ctx, struct work_list *batch); /* or NULL */
@@ -165,6 +169,33 @@ static void run_jobs(struct worker *w, struct work_list *jobs)
 		job->run(job);
 }
 
+static void worker_destroy(struct worker *w)
+{
+	pthread_cond_destroy(&w->wake);
+	pthread_mutex_destroy(&w->lock);
+	free(w);
+}
+
+static void drop_jobs(struct worker *w, struct work_list *jobs)
+{
+	struct work_job *job;
+
+	while ((job = STAILQ_FIRST(jobs))) {
+		STAILQ_REMOVE_HEAD(jobs, link);
+		w->drop(job);
+	}
+}
+
+/* Under w->lock, which it gives back. */
+static void leave(struct worker *w)
+{
+	bool last = --w->n_alive == 0 && w->drop;
+
+	pthread_mutex_unlock(&w->lock);
+	if (last)
+		worker_destroy(w);
+}
+
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
@@ -184,10 +215,13 @@ static void *worker_main(void *arg)
 		pthread_mutex_unlock(&w->lock);
 		run_jobs(w, &jobs);
 		pthread_mutex_lock(&w->lock);
-		port_complete(w->port, &jobs);
 		w->n_pending -= n;
+		if (w->drop)
+			drop_jobs(w, &jobs);
+		else
+			port_complete(w->port, &jobs);
 	}
-	pthread_mutex_unlock(&w->lock);
+	leave(w);
 	return NULL;
 }
 
@@ -230,7 +264,7 @@ static struct worker *worker_new(struct work_port *port, const char *name,
 	w->port = port;
 	w->run_batch = run_batch;
 	w->ctx = ctx;
-	w->n_threads = threads;
+	w->n_threads = w->n_alive = threads;
 	port->n_workers++;
 	start_threads(w);
 	return w;
@@ -280,7 +314,28 @@ void work_free(struct worker *w)
 	for (int i = 0; i < w->n_threads; i++)
 		pthread_join(w->threads[i], NULL);
 	w->port->n_workers--;
-	pthread_cond_destroy(&w->wake);
-	pthread_mutex_destroy(&w->lock);
-	free(w);
+	worker_destroy(w);
+}
+
+void work_abandon(struct worker *w, void (*drop)(struct work_job *job))
+{
+	struct work_list waiting;
+
+	if (!w)
+		return;
+	ASSERT(!w->run_batch);
+	w->port->n_workers--;
+	STAILQ_INIT(&waiting);
+	pthread_mutex_lock(&w->lock);
+	STAILQ_CONCAT(&waiting, &w->waiting);
+	w->n_pending -= w->n_waiting;
+	w->n_waiting = 0;
+	w->stopping = true;
+	w->drop = drop;
+	drop_jobs(w, &waiting);
+	for (int i = 0; i < w->n_threads; i++)
+		pthread_detach(w->threads[i]);
+	pthread_cond_broadcast(&w->wake);
+	/* Once they can run, it may be gone. */
+	pthread_mutex_unlock(&w->lock);
 }

@@ -53,5 +53,12 @@ void work_submit(struct worker *w, struct work_job *job);
 size_t work_pending(struct worker *w);
 /* Lets every submitted job run, joins the threads; done() runs by the port. */
 void work_free(struct worker *w);
+/*
+ * As work_free(), but never waits: for jobs that may hang.  Those that wait
+ * are dropped now, one that runs is left to its thread, which drops it if the
+ * process lives until then.  drop() frees the job, on whatever thread; done()
+ * is not called, except for what has completed before.  Not for batches.
+ */
+void work_abandon(struct worker *w, void (*drop)(struct work_job *job));
 
 #endif

@@ -432,9 +432,55 @@ static void test_nothing_is_lost_under_load(void **state)
 	work_free(batch);
 }
 
+static void drop_it(struct work_job *job)
+{
+	struct test_job *t = CONTAINER_OF(job, struct test_job, job);
+
+	ASSERT(write(started[1], t->number == 0 ? "0" : "w", 1) == 1);
+}
+
+/* Nobody waits for a job that hangs, and nobody hears of it any more. */
+static void test_abandoned_jobs_are_dropped(void **state)
+{
+	struct worker *w = work_new(port, "worker", 1);
+	char c = 0;
+
+	(void)state;
+	jobs[0].job.run = run_gated;
+	for (int i = 0; i < 3; i++)
+		work_submit(w, &jobs[i].job);
+	await_started(1);
+	work_abandon(w, drop_it); /* hangs if it waits */
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(read(started[0], &c, 1), 1);
+		assert_int_equal(c, 'w'); /* those that waited, at once */
+	}
+	/* Its port need not be there when it ends. */
+	work_port_free(port);
+	port = NULL;
+	open_gate(1);
+	assert_int_equal(read(started[0], &c, 1), 1);
+	assert_int_equal(c, '0');
+	assert_int_equal(n_done, 0);
+	assert_int_equal(jobs[1].runs + jobs[2].runs, 0);
+}
+
+static void test_what_completed_before_is_told(void **state)
+{
+	struct worker *w = work_new(port, "worker", 2);
+
+	(void)state;
+	work_submit(w, &jobs[0].job);
+	assert_true(port_readable(-1));
+	work_abandon(w, drop_it);
+	work_port_dispatch(port);
+	assert_done_once_in_order(1);
+}
+
 static void test_nothing_to_free_is_fine(void **state)
 {
 	(void)state;
+	work_abandon(NULL, drop_it);
 	work_free(NULL);
 	work_port_free(NULL);
 }
@@ -457,6 +503,8 @@ int main(void)
 		TEST(test_pending_counts_waiting_and_running),
 		TEST(test_threads_have_a_name_and_no_signals),
 		TEST(test_nothing_is_lost_under_load),
+		TEST(test_abandoned_jobs_are_dropped),
+		TEST(test_what_completed_before_is_told),
 		TEST(test_nothing_to_free_is_fine),
 	};
 
