@@ -89,6 +89,17 @@ static void host_free(struct host *h)
 	free(h);
 }
 
+/* Any thread. */
+static void lookup_free(struct work_job *job)
+{
+	struct lookup *l = CONTAINER_OF(job, struct lookup, job);
+
+	if (l->found)
+		freeaddrinfo(l->found);
+	free(l->name);
+	free(l);
+}
+
 void resolver_free(struct resolver *r)
 {
 	struct host *h;
@@ -99,7 +110,7 @@ void resolver_free(struct resolver *r)
 		LIST_REMOVE(h, link);
 		host_free(h);
 	}
-	work_free(r->worker);
+	work_abandon(r->worker, lookup_free);
 	free(r);
 }
 
@@ -312,10 +323,7 @@ static void lookup_done(struct work_job *job)
 			h->fresh_until_us = clock_mono_us() + FRESH_US;
 		host_answer(h, h->n_lookups, reason);
 	}
-	if (l->found)
-		freeaddrinfo(l->found);
-	free(l->name);
-	free(l);
+	lookup_free(job);
 }
 
 static void host_look_up(struct host *h)
@@ -366,6 +374,17 @@ void resolver_cancel(struct resolver *r, void *ctx)
 			}
 		}
 	}
+}
+
+bool resolver_last(
+    struct resolver *r, const char *name, struct resolver_addr *addr)
+{
+	struct host *h = host_find(r, name);
+
+	if (!h || h->n_known == 0)
+		return false;
+	*addr = *host_choose(h);
+	return true;
 }
 
 static void known_report(struct known *k, bool ok)

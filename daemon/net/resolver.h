@@ -22,7 +22,8 @@ struct resolver_addr {
 };
 
 struct resolver *resolver_new(struct work_port *port);
-void resolver_free(struct resolver *r); /* NULL is legal; waits for a lookup */
+/* NULL is legal.  Never waits: a lookup that hangs is left to its thread. */
+void resolver_free(struct resolver *r);
 /*
  * Gives the next address for host, at once (before this returns) when a fresh
  * answer is known or host is numeric ("127.0.0.1", "::1", "[::1]"), later, by
@@ -35,6 +36,10 @@ void resolver_next(struct resolver *r, const char *host,
 	void *ctx, const struct resolver_addr *addr, const char *reason),
     void *ctx);
 void resolver_cancel(struct resolver *r, void *ctx);
+/* The next address of the last good answer, however old, for whoever does not
+ * want to wait for a lookup any longer; false: there never was one. */
+bool resolver_last(
+    struct resolver *r, const char *host, struct resolver_addr *addr);
 /* What became of connecting to it. */
 void resolver_report(
     struct resolver *r, const struct resolver_addr *addr, bool ok);

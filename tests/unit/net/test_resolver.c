@@ -15,6 +15,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -32,6 +33,7 @@ static struct {
 	const char *addrs; /* "192.0.2.1 2001:db8::1", in this order */
 	int rc; /* instead of an answer */
 	int n_lookups;
+	int hang[2]; /* a pipe: a lookup waits for a byte; 0: none does */
 } dns = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static void dns_set(const char *addrs, int rc)
@@ -93,6 +95,8 @@ int getaddrinfo(const char *node, const char *service,
 	rc = dns.rc;
 	list = xstrdup(dns.addrs);
 	pthread_mutex_unlock(&dns.lock);
+	if (dns.hang[0] != 0)
+		(void)!read(dns.hang[0], &(char){ 0 }, 1);
 	*result = NULL;
 	for (word = strtok_r(list, " ", &rest); rc == 0 && word;
 	     word = strtok_r(NULL, " ", &rest)) {
@@ -496,6 +500,78 @@ static void test_free_during_a_lookup(void **state)
 	resolver_free(NULL);
 }
 
+static void hang_up(bool hangs)
+{
+	if (hangs) {
+		assert_int_equal(pipe(dns.hang), 0);
+		return;
+	}
+	assert_int_equal(write(dns.hang[1], "1", 1), 1);
+	/* The pipe stays: its reader may not have been there yet. */
+	dns.hang[0] = dns.hang[1] = 0;
+}
+
+/* A stop waits for no server that is silent. */
+static void test_free_does_not_wait_for_a_silent_server(void **state)
+{
+	struct test *t = *state;
+	struct ask a = { 0 };
+
+	dns_set("192.0.2.1", 0);
+	hang_up(true);
+	resolver_next(t->r, HOST, on_done, &a);
+	while (dns_lookups() == 0)
+		sched_yield();
+	resolver_free(t->r); /* SIGALRM if it does */
+	t->r = NULL;
+	assert_int_equal(a.n_done, 0);
+	hang_up(false);
+}
+
+static void test_the_last_answer_for_the_impatient(void **state)
+{
+	struct test *t = *state;
+	struct resolver_addr addr;
+	struct ask a;
+
+	dns_set("192.0.2.1 192.0.2.2", 0);
+	assert_false(resolver_last(t->r, HOST, &addr));
+	assert_string_equal(next(t, HOST, &a), "192.0.2.1");
+	advance(3600);
+	hang_up(true);
+	memset(&a, 0, sizeof(a));
+	resolver_next(t->r, HOST, on_done, &a);
+	/* In turn, as ever. */
+	assert_true(resolver_last(t->r, HOST, &addr));
+	assert_memory_equal(
+	    &((struct sockaddr_in *)(void *)&addr.addr)->sin_addr.s_addr,
+	    "\300\0\2\2", 4);
+	assert_int_equal(a.n_done, 0);
+	hang_up(false);
+	wait_for(t, &a, 1);
+	assert_string_equal(a.text, "192.0.2.1");
+}
+
+/* The name moves to other hosts: known within 30 s. */
+static void test_new_addresses_replace_the_old_ones(void **state)
+{
+	struct test *t = *state;
+	struct ask a;
+
+	dns_set("192.0.2.1 2001:db8::1", 0);
+	assert_string_equal(next(t, HOST, &a), "192.0.2.1");
+	dns_set("2001:db8::2", 0);
+	advance(29);
+	assert_string_equal(next(t, HOST, &a), "2001:db8::1");
+	advance(1);
+	assert_string_equal(next(t, HOST, &a), "2001:db8::2");
+	assert_int_equal(resolver_count(t->r, HOST), 1);
+	dns_set("192.0.2.3", 0);
+	advance(30);
+	assert_string_equal(next(t, HOST, &a), "192.0.2.3");
+	assert_int_equal(resolver_count(t->r, HOST), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -514,6 +590,9 @@ int main(void)
 		TEST(test_cancel_inside_an_answer),
 		TEST(test_ask_again_inside_an_answer),
 		TEST(test_free_during_a_lookup),
+		TEST(test_free_does_not_wait_for_a_silent_server),
+		TEST(test_the_last_answer_for_the_impatient),
+		TEST(test_new_addresses_replace_the_old_ones),
 	};
 
 	return cmocka_run_group_tests_name("resolver", tests, NULL, NULL);
