@@ -139,6 +139,20 @@ int conn_peer_port(const struct conn *c);
 int conn_fd(const struct conn *c);
 /* In on_end: the errno value that a CONN_END_REFUSED came from. */
 int conn_error(const struct conn *c);
+/* What TCP knows of the way to the peer. */
+struct conn_tcp {
+	uint64_t acked, received; /* bytes, since the connection began */
+	uint32_t unacked; /* bytes that the kernel holds for the peer */
+	uint32_t in_flight; /* segments sent and not acknowledged */
+	uint32_t retransmits; /* of the first of these, by time-out, in a row */
+	uint32_t sacked; /* of these, that the peer has behind a gap */
+	uint32_t mss; /* payload of a full segment */
+	uint32_t window; /* the peer's */
+	uint32_t out_of_order; /* segments that came behind a gap */
+	uint32_t rtt_us; /* smoothed round trip */
+};
+/* false: there is no such socket (any more). */
+bool conn_tcp_state(const struct conn *c, struct conn_tcp *out);
 /* Of the TLS session, "" in clear. */
 void conn_describe_tls(const struct conn *c, char *buf, size_t size);
 

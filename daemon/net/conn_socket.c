@@ -9,9 +9,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/tcp.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 /* A peer that is gone is noticed by the kernel, too. */
@@ -127,4 +129,30 @@ int conn_socket_connected(struct conn *c)
 	c->end = CONN_END_REFUSED;
 	snprintf(c->reason, sizeof(c->reason), "%s", strerror(c->error));
 	return -1;
+}
+
+bool conn_tcp_state(const struct conn *c, struct conn_tcp *out)
+{
+	/* An older kernel fills in less: the rest stays 0. */
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+	int unacked = 0;
+
+	if (c->fd < 0 ||
+	    getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
+	    ioctl(c->fd, SIOCOUTQ, &unacked) < 0)
+		return false;
+	*out = (struct conn_tcp){
+		.acked = info.tcpi_bytes_acked,
+		.received = info.tcpi_bytes_received,
+		.unacked = (uint32_t)unacked,
+		.in_flight = info.tcpi_unacked,
+		.retransmits = info.tcpi_retransmits,
+		.sacked = info.tcpi_sacked,
+		.mss = info.tcpi_snd_mss,
+		.window = info.tcpi_snd_wnd,
+		.out_of_order = info.tcpi_rcv_ooopack,
+		.rtt_us = info.tcpi_rtt,
+	};
+	return true;
 }
