@@ -381,12 +381,19 @@ static bool take_line(struct outbound *o, struct slice line)
 static void read_replies(struct outbound *o)
 {
 	struct slice line;
+	bool bare_lf;
 	int rc;
 
 	check_body_sent(o);
-	while ((rc = conn_read_line(o->conn, REPLY_LINE_MAX, &line, NULL)) == 1)
+	while ((rc = conn_read_line(
+		    o->conn, REPLY_LINE_MAX, &line, &bare_lf)) == 1) {
+		if (bare_lf) {
+			lose(o, LOSS_PROTOCOL, "a line that ends in LF alone");
+			return;
+		}
 		if (!take_line(o, line))
 			return;
+	}
 	if (rc < 0)
 		lose(o, LOSS_PROTOCOL, "an endless line instead of a reply");
 	else if (o->client.state == CLIENT_IDLE && !conn_input_empty(o->conn))

@@ -20,6 +20,10 @@
 #define BEFORE_MAIL (P(GREETING) | P(EHLO) | P(STARTTLS) | P(AUTH))
 #define CONTENT (P(DATA) | P(BODY) | P(DOT))
 #define TRANSACTION (P(MAIL) | P(RCPT) | CONTENT)
+/* The steps that only a verified peer is led through: what is said there of
+ * credentials and quotas may close the queue, what anybody on the way or
+ * another server says before may not. */
+#define LOGIN_ON (P(AUTH) | P(IDLE) | TRANSACTION | P(RSET))
 
 /* The columns scope, charge, close as they go together most often. */
 #define RECIPIENT SCOPE_RCPT, true, false
@@ -121,19 +125,19 @@ static const struct classify_row table[] = {
 	  CONNECTION, "4.4.2", ADVICE_IDLE },
 
 	/* Credentials: never the fault of a message. */
-	{ BEFORE_MAIL, 5, NULL, "not subscribed", VERDICT_HOLD_AUTH,
+	{ P(AUTH), 5, NULL, "not subscribed", VERDICT_HOLD_AUTH,
 	  ACCOUNT_CLOSE, "4.7.8",
 	  "the AWS account is not signed up for SES in this region; nothing "
 	  "is lost, mail waits: open the SES console for ses.region, or check "
 	  "ses.region" },
-	{ ALL, 535, NULL, NULL, VERDICT_HOLD_AUTH, ACCOUNT_CLOSE, "4.7.8",
+	{ LOGIN_ON, 535, NULL, NULL, VERDICT_HOLD_AUTH, ACCOUNT_CLOSE, "4.7.8",
 	  "SES refused the SMTP credentials: SMTP user name and password are "
 	  "not the AWS access keys themselves and belong to one region; check "
 	  "ses.username, ses.password_file and ses.region" },
-	{ ALL, 530, NULL, "STARTTLS", VERDICT_HOLD_AUTH, ACCOUNT_CLOSE, "4.7.0",
+	{ LOGIN_ON, 530, NULL, "STARTTLS", VERDICT_HOLD_AUTH, ACCOUNT_CLOSE, "4.7.0",
 	  "the endpoint asks for STARTTLS: the mode of this port in ses.ports "
 	  "is wrong, or something between here and SES takes TLS away" },
-	{ ALL, 530, NULL, NULL, VERDICT_HOLD_AUTH, ACCOUNT_CLOSE, "4.7.0",
+	{ LOGIN_ON, 530, NULL, NULL, VERDICT_HOLD_AUTH, ACCOUNT_CLOSE, "4.7.0",
 	  "SES asks for a login before it takes mail: check ses.username and "
 	  "ses.password_file" },
 	{ P(AUTH), 504, NULL, NULL, VERDICT_HOLD_AUTH, ACCOUNT_CLOSE, "4.7.4",
@@ -149,20 +153,20 @@ static const struct classify_row table[] = {
 	  "sends mail or credentials without TLS" },
 
 	/* Throttling: the account's, so all connections slow down. */
-	{ ALL, 454, NULL, "Daily message quota", VERDICT_DAILY, ACCOUNT,
+	{ LOGIN_ON, 454, NULL, "Daily message quota", VERDICT_DAILY, ACCOUNT,
 	  "4.3.2",
 	  "the account has used up its messages for 24 hours; mail waits and "
 	  "goes out as the quota frees up: ask AWS for a higher sending quota "
 	  "in the SES console" },
-	{ ALL, 454, NULL, "SigV2", VERDICT_RATE, ACCOUNT, "4.3.2",
+	{ LOGIN_ON, 454, NULL, "SigV2", VERDICT_RATE, ACCOUNT, "4.3.2",
 	  "the SMTP credentials are of the kind made before 2019, which SES "
 	  "slows down: create new SMTP credentials in the SES console and "
 	  "put them into ses.username and ses.password_file" },
-	{ ALL, 454, NULL, "sending rate", VERDICT_RATE, ACCOUNT, "4.3.2",
+	{ LOGIN_ON, 454, NULL, "sending rate", VERDICT_RATE, ACCOUNT, "4.3.2",
 	  "mail is sent faster than the account's maximum send rate: the "
 	  "relay slows down by itself; to avoid it set delivery.rate a little "
 	  "below that rate, or ask AWS for a higher one" },
-	{ ALL, 4, NULL, "^Throttling failure", VERDICT_RATE, ACCOUNT, "4.3.2",
+	{ LOGIN_ON, 4, NULL, "^Throttling failure", VERDICT_RATE, ACCOUNT, "4.3.2",
 	  "SES throttles the account: the relay slows down by itself" },
 
 	/* Before MAIL nothing is known of any message. */

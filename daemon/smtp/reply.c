@@ -25,7 +25,8 @@ static int line_code(struct slice line)
 {
 	const char *c = line.ptr;
 
-	if (line.len < 3 || line.len > REPLY_LINE_MAX)
+	if (line.len < 3 || line.len > REPLY_LINE_MAX ||
+	    memchr(c, '\0', line.len))
 		return -1;
 	if (!digit_between(c[0], '2', '5') || !digit_between(c[1], '0', '5') ||
 	    !digit_between(c[2], '0', '9'))

@@ -2,7 +2,7 @@
  * Replies of the upstream (RFC 5321 4.2), put together line by line.  SES may
  * send a reply one byte a TLS record; the caller cuts lines, this adds them up.
  * Strict: three digits, first 2-5, second 0-5, then space, '-' or the end; all
- * lines of a reply with the same code; bounded in lines and bytes.
+ * lines of a reply with the same code; no NUL; bounded in lines and bytes.
  */
 #ifndef SMTP_REPLY_H
 #define SMTP_REPLY_H

@@ -19,6 +19,8 @@
 #define LOGIN (PHASE(GREETING) | PHASE(EHLO) | PHASE(STARTTLS) | PHASE(AUTH))
 #define CONTENT (PHASE(DATA) | PHASE(BODY) | PHASE(DOT))
 #define MAIL_TO_DOT (PHASE(MAIL) | PHASE(RCPT) | CONTENT)
+/* Behind the handshake and its certificate. */
+#define VERIFIED (PHASE(AUTH) | PHASE(IDLE) | MAIL_TO_DOT | PHASE(RSET))
 /* A reply can be read there, and it is not a farewell. */
 #define TALK (ANY & ~(PHASE(CONNECT) | PHASE(TLS) | PHASE(QUIT)))
 
@@ -104,15 +106,15 @@ static const struct example examples[] = {
 	  VERDICT_RETRY_FREE, "x", SCOPE_CONNECTION, "4.4.2" },
 
 	/* Credentials. */
-	{ TALK, "535 Authentication Credentials Invalid",
+	{ VERIFIED, "535 Authentication Credentials Invalid",
 	  VERDICT_HOLD_AUTH, "x", SCOPE_ACCOUNT, "4.7.8" },
-	{ LOGIN, "535 5.7.8 Account not subscribed to SES",
+	{ PHASE(AUTH), "535 5.7.8 Account not subscribed to SES",
 	  VERDICT_HOLD_AUTH, "x", SCOPE_ACCOUNT, "4.7.8" },
-	{ LOGIN, "554 Account not subscribed to SES",
+	{ PHASE(AUTH), "554 Account not subscribed to SES",
 	  VERDICT_HOLD_AUTH, "x", SCOPE_ACCOUNT, "4.7.8" },
-	{ TALK, "530 Authentication required",
+	{ VERIFIED, "530 Authentication required",
 	  VERDICT_HOLD_AUTH, "x", SCOPE_ACCOUNT, "4.7.0" },
-	{ TALK, "530 Must issue a STARTTLS command first",
+	{ VERIFIED, "530 Must issue a STARTTLS command first",
 	  VERDICT_HOLD_AUTH, "x", SCOPE_ACCOUNT, "4.7.0" },
 	{ PHASE(AUTH), "504 The requested authentication mechanism is not "
 	  "supported",
@@ -121,6 +123,22 @@ static const struct example examples[] = {
 	  VERDICT_RETRY_FREE, "x", SCOPE_CONNECTION, "4.7.0" },
 	{ PHASE(STARTTLS), "454 TLS not available",
 	  VERDICT_RETRY_FREE, "x", SCOPE_CONNECTION, "4.7.0" },
+
+	/* Before the login they tell of the port or of the way to it. */
+	{ LOGIN & ~PHASE(AUTH), "535 Authentication Credentials Invalid",
+	  VERDICT_RETRY_FREE, "x", SCOPE_CONNECTION, NULL },
+	{ LOGIN & ~PHASE(AUTH), "530 Must issue a STARTTLS command first",
+	  VERDICT_RETRY_FREE, "x", SCOPE_CONNECTION, NULL },
+	{ LOGIN & ~PHASE(AUTH), "530 5.7.0 Authentication required",
+	  VERDICT_RETRY_FREE, "x", SCOPE_CONNECTION, NULL },
+	{ LOGIN & ~PHASE(AUTH), "554 Account not subscribed to SES",
+	  VERDICT_RETRY_FREE, "x", SCOPE_CONNECTION, NULL },
+	{ LOGIN & ~PHASE(AUTH), "454 Throttling failure: Daily message quota "
+	  "exceeded.",
+	  VERDICT_RETRY_FREE, "x", SCOPE_CONNECTION, NULL },
+	{ LOGIN & ~PHASE(AUTH), "454 Throttling failure: Maximum sending rate "
+	  "exceeded.",
+	  VERDICT_RETRY_FREE, "x", SCOPE_CONNECTION, NULL },
 
 	/* Throttling. */
 	{ PHASE(DOT), "454 Throttling failure: Maximum sending rate exceeded.",
@@ -407,6 +425,9 @@ static void check_rules(
 		    r->code != 530 && r->code != 535);
 	if (v->class == VERDICT_RCPT_FAILED)
 		assert_int_equal(phase, PHASE_RCPT);
+	/* Only who has shown a certificate may close the queue. */
+	if (v->scope == SCOPE_ACCOUNT)
+		assert_true(VERIFIED & 1u << phase);
 	/* What costs an attempt has to do with the message. */
 	if (v->charge)
 		assert_true(transaction);
