@@ -159,6 +159,7 @@ check-all:
 	@$(again) unit
 	@$(again) e2e
 	@$(again) crash-sample
+	@$(again) faults-sample
 	@$(MAKE) --no-print-directory SAN=address,undefined -j$(jobs) \
 		build-unit
 	@$(MAKE) --no-print-directory SAN=address,undefined unit
@@ -208,6 +209,17 @@ crash:
 	@$(crash_run) $(ONLY)
 crash-sample:
 	@$(crash_run) --sample $(ONLY)
+
+# Every stage of a session with SES times every fault, as a table: two minutes.
+# `make faults ONLY="--stage dot --fault RST"` runs some.
+faults_run = BUILD=$(B) $(PYTHON) tests/faults/run.py
+.PHONY: faults faults-sample
+faults:
+	@scripts/setup.sh check
+	@$(again) -j$(jobs) programs tools
+	@$(faults_run) $(ONLY)
+faults-sample: $(programs) $(tools)
+	@$(faults_run) --sample
 
 # The whole set-up on fresh Debian 12 roots; needs root and debootstrap.
 fresh:
@@ -294,6 +306,7 @@ help:
 	@echo "make outage       a minute without the upstream"
 	@echo "make fleet        eight relays share one account's sending rate"
 	@echo "make crash        kill -9, power cuts, failing disks, the clock, ..."
+	@echo "make faults       what SES or the network may do, stage by stage"
 	@echo "make fresh        make demo and make check on fresh Debian roots"
 	@echo "make lint format  checks and layout of the source"
 	@echo "make install uninstall (PREFIX, DESTDIR)"

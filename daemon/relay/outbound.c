@@ -312,7 +312,11 @@ static void check_body_sent(struct outbound *o)
 	    conn_written(o->conn) < o->body_end)
 		return;
 	client_on_body_sent(&o->client);
-	conn_deadline(o->conn, state_timeout(o));
+	/* What ends behind the dot but began before is no answer to it. */
+	if (o->parser.n_lines > 0)
+		lose(o, LOSS_PROTOCOL, "a reply began within the content");
+	else
+		conn_deadline(o->conn, state_timeout(o));
 }
 
 /* --- the socket's events --- */
@@ -362,7 +366,10 @@ static bool take_line(struct outbound *o, struct slice line)
 	}
 	switch (reply_feed(&o->parser, line, client_on_line, &o->client)) {
 	case 0:
-		return true;
+		if (o->client.state != CLIENT_IDLE)
+			return true;
+		lose(o, LOSS_PROTOCOL, "unsolicited bytes");
+		return false;
 	case 1:
 		if (log_enabled(LOG_LEVEL_DEBUG))
 			log_msg(LOG_LEVEL_DEBUG, LOG_SMTP, LOG_NO_ID,
@@ -385,6 +392,8 @@ static void read_replies(struct outbound *o)
 	int rc;
 
 	check_body_sent(o);
+	if (o->told_closed)
+		return;
 	while ((rc = conn_read_line(
 		    o->conn, REPLY_LINE_MAX, &line, &bare_lf)) == 1) {
 		if (bare_lf) {

@@ -223,10 +223,17 @@ static void untake(struct settlement *res)
 
 static int64_t next_attempt(const struct settlement *res)
 {
+	const struct backoff_options *backoff = &res->relay->options.backoff;
 	const struct stub *stub = res->a->stub;
+	int64_t next =
+	    backoff_next(backoff, stub->arrival_us, res->now_us, stub->id);
 
-	return backoff_next(&res->relay->options.backoff, stub->arrival_us,
-	    res->now_us, stub->id);
+	/* The next slot may be near; what may have been delivered is not sent
+	 * again at once all the same. */
+	if (settle_weigh(res->stays) == W_UNCERTAIN &&
+	    next < res->now_us + backoff->waits_us[0])
+		next = res->now_us + backoff->waits_us[0];
+	return next;
 }
 
 /* What to do with the message; *next and res->due_us go with PLAN_MOVE. */

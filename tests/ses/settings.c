@@ -49,6 +49,7 @@ static const struct setting table[] = {
 	{ "verified", S_TEXT, AT(verified), "", NULL },
 	{ "region", S_TEXT, AT(region), "us-east-1", NULL },
 	{ "strict_headers", S_BOOL, AT(strict_headers), "1", NULL },
+	{ "trace", S_BOOL, AT(trace), "0", NULL },
 	{ "no_close_notify", S_BOOL, AT(no_close_notify), "0", NULL },
 };
 

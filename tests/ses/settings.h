@@ -27,6 +27,7 @@ struct settings {
 	char *verified; /* domains and addresses, "" = all */
 	char *region; /* in the texts only */
 	bool strict_headers;
+	bool trace; /* each command goes to the journal */
 	bool no_close_notify;
 };
 

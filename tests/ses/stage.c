@@ -159,6 +159,32 @@ static void refuse_line(
 	answer_send(s, PHASE_OTHER, NULL, &a);
 }
 
+/* What the client said; never what it logs in with. */
+static void trace_line(struct session *s, const char *line)
+{
+	struct journal *j = &s->server->journal;
+	bool secret = s->state != SESSION_COMMAND || text_prefix(line, "AUTH");
+
+	if (!s->server->set.trace)
+		return;
+	session_event(s, "command");
+	journal_text(j, "line", secret ? "AUTH ..." : line);
+	journal_bool(j, "tls", s->io.ssl != NULL);
+	journal_end(j);
+}
+
+/* Nobody listens any more, but somebody speaks. */
+static void trace_ignored(struct session *s)
+{
+	struct journal *j = &s->server->journal;
+
+	if (!s->server->set.trace)
+		return;
+	session_event(s, "ignored");
+	journal_number(j, "bytes", (long)(s->io.in_len - s->io.in_start));
+	journal_end(j);
+}
+
 /* True if a line was taken; false if it is not complete yet. */
 static bool take_line(struct session *s)
 {
@@ -192,6 +218,7 @@ static bool take_line(struct session *s)
 		    line);
 	if (strlen(line) != len)
 		session_violation(s, VIOLATION_SYNTAX, "NUL in a command");
+	trace_line(s, line);
 	if (s->state == SESSION_COMMAND)
 		command_line(s, line, len);
 	else
@@ -261,6 +288,7 @@ void session_pump(struct session *s)
 				    s->abort_reset ? END_RESET : END_FIN);
 			return;
 		case SESSION_SINK:
+			trace_ignored(s);
 			s->io.in_start = s->io.in_len;
 			s->body_done = false;
 			break;
