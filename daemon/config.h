@@ -162,6 +162,12 @@ struct config {
 MUST_CHECK struct config *config_load(const char *file, char **message);
 void config_free(struct config *c); /* wipes secrets; NULL is legal */
 /*
+ * Reads the sources of the credentials again.  1: they have others now, which
+ * c->credentials and c->options.pool hold; 0: the same as before; -1: they
+ * cannot be read, and what was read before stays.
+ */
+MUST_CHECK int config_reread_credentials(struct config *c, struct err *err);
+/*
  * The rest of -t: spool directory, CA file, ports that need a privilege.  -1
  * with mistakes in *message as above; 0 with *message NULL or, to be freed as
  * well, warnings.

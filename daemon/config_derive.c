@@ -1,7 +1,6 @@
 /*
- * What is made from several keys: the endpoint, parsed addresses and ports,
- * credentials, and the options of the modules below; and the rules that tie
- * keys together.
+ * What is made from several keys: the endpoint, parsed addresses and ports, and
+ * the options of the modules below; and the rules that tie keys together.
  *
  * A key whose own mistake was told has its default here; no rule complains
  * about that a second time.  Called once for each load, with every field set.
@@ -11,7 +10,6 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/slice.h"
-#include "credentials.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>
@@ -269,71 +267,6 @@ static void derive_relay(struct config *c)
 	};
 }
 
-/* The key that says where the password is. */
-static const char *password_key(const struct config *c)
-{
-	if (c->ses.password_file)
-		return "ses.password_file";
-	if (c->ses.secret_key_file)
-		return "ses.secret_key_file";
-	return c->ses.password ? "ses.password" : "ses.username";
-}
-
-static void load_credentials(struct config_reader *r)
-{
-	struct config *c = r->config;
-	struct pool_options *pool = &c->options.pool;
-	unsigned line = config_key_line(r, password_key(c));
-	struct err err;
-	struct credentials_options options = {
-		.username = c->ses.username,
-		.password_file = c->ses.password_file,
-		.secret_key_file = c->ses.secret_key_file,
-		.password = c->ses.password,
-		.region = c->ses.region,
-	};
-
-	c->credentials = credentials_load(&options, &err);
-	if (!c->credentials) {
-		config_error(r, line, "%s", err.text);
-		return;
-	}
-	if (c->credentials->warning[0])
-		config_warn(r, line, "%s", c->credentials->warning);
-	pool->auth_plain = c->credentials->plain;
-	pool->auth_user = c->credentials->login_user;
-	pool->auth_pass = c->credentials->login_pass;
-}
-
-static void derive_credentials(struct config_reader *r)
-{
-	static const char *const inputs[] = { "ses.username", "ses.region",
-		"ses.password_file", "ses.secret_key_file", "ses.password" };
-	struct config *c = r->config;
-	unsigned line = config_key_line(r, "ses.username");
-	int n_sources = !!c->ses.password_file + !!c->ses.secret_key_file +
-	    !!c->ses.password;
-
-	if (n_sources > 1)
-		config_warn(r, line,
-		    "more than one of 'ses.password_file', "
-		    "'ses.secret_key_file' and 'ses.password' is set; the "
-		    "first of them, in this order, is used");
-	for (size_t i = 0; i < ARRAY_LEN(inputs); i++)
-		if (config_key_bad(r, inputs[i]))
-			return;
-	if (c->ses.username)
-		load_credentials(r);
-	else
-		config_error(r, line,
-		    "'ses.username' is missing: set it to the SMTP user name "
-		    "that SES gave you, an access key id such as "
-		    "\"AKIAIOSFODNN7EXAMPLE\"%s",
-		    n_sources ? ""
-			      : ", and 'ses.password_file' to a file of mode "
-				"600 that holds the SMTP password");
-}
-
 void config_derive(struct config_reader *r)
 {
 	derive_hostname(r);
@@ -342,5 +275,5 @@ void config_derive(struct config_reader *r)
 	derive_pool(r);
 	derive_spool(r->config);
 	derive_relay(r->config);
-	derive_credentials(r);
+	config_derive_credentials(r);
 }

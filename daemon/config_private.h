@@ -8,7 +8,8 @@
  *   config_text     a field back into text
  *   config_units    durations and sizes
  *   config_syntax   what a string may look like
- *   config_derive   what is made from several keys: options, credentials
+ *   config_derive   what is made from several keys: options
+ *   config_credentials   the SMTP user and password
  */
 #ifndef CONFIG_PRIVATE_H
 #define CONFIG_PRIVATE_H
@@ -149,6 +150,11 @@ int config_check_ident(const char *text, struct err *err);
 int config_check_visible(const char *text, struct err *err); /* no blanks */
 MUST_CHECK int config_parse_port(
     const char *text, struct pool_port *port, struct err *err);
+
+/* --- config_credentials.c --- */
+
+/* Reads them into the configuration, or reports why not. */
+void config_derive_credentials(struct config_reader *r);
 
 /* --- config_derive.c --- */
 

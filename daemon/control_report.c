@@ -94,6 +94,9 @@ static json_t *upstream_report(const struct daemon *d)
 	json_object_set_new(o, "port", json_integer(pool_port(r->pool)));
 	json_object_set_new(
 	    o, "connect_error", report_text(pool_last_error(r->pool)));
+	if (pool_new_credentials(r->pool)[0] != '\0')
+		json_object_set_new(o, "new_credentials",
+		    report_text(pool_new_credentials(r->pool)));
 	json_object_set_new(o, "last_error", report_text(r->last_reply));
 	if (r->last_reply_us != 0)
 		json_object_set_new(

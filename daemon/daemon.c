@@ -1,5 +1,6 @@
 /*
- * Reload and stop, for signals and for the operator's socket alike.
+ * Reload and stop, for signals and for the operator's socket alike; and the
+ * credentials, which are read again by themselves when SES refuses them.
  */
 #include "daemon.h"
 
@@ -7,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/notify.h"
+#include "credentials.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +47,28 @@ static void note_change(
 	changes->n++;
 }
 
+/* A password is no key, and what becomes of it is not seen at once. */
+static void note_credentials(
+    struct daemon *d, const struct config *config, struct changes *changes)
+{
+	bool waits = pool_new_credentials(d->relay->pool)[0] != '\0';
+	char *text;
+
+	if (!waits &&
+	    credentials_equal(d->config->credentials, config->credentials))
+		return;
+	text = xasprintf("%s%s\n", changes->text != NULL ? changes->text : "",
+	    waits ? "new credentials are being tried; the old ones stay in "
+		    "force until SES accepts them"
+		  : "new credentials are in force");
+	log_msg(LOG_LEVEL_INFO, LOG_MASTER, LOG_NO_ID,
+	    "SMTP credentials of %s from %s: %s", config->credentials->username,
+	    config->credentials->source,
+	    waits ? "to be tried before they are in force" : "in force");
+	free(changes->text);
+	changes->text = text;
+}
+
 static int refuse(struct daemon *d, const char *why)
 {
 	d->last_reload_ok = false;
@@ -69,16 +93,59 @@ int daemon_reload(struct daemon *d, char **message)
 		return refuse(d, *message);
 	}
 	config_diff(d->config, config, note_change, &changes);
+	note_credentials(d, config, &changes);
 	if (d->verbose == 0)
 		log_set_level(config->log_options.level);
 	config_free(d->config);
 	d->config = config;
+	d->credentials_trouble.text[0] = '\0';
 	d->last_reload_ok = true;
 	log_msg(LOG_LEVEL_INFO, LOG_MASTER, LOG_NO_ID,
 	    "configuration reloaded, %u keys changed", changes.n);
 	*message =
 	    changes.text != NULL ? changes.text : xstrdup("nothing changed");
 	return 0;
+}
+
+/* --- credentials --- */
+
+/* One log line when it begins, or changes: this runs before each new try. */
+static void note_unreadable(struct daemon *d, const struct err *err)
+{
+	bool news = strcmp(err->text, d->credentials_trouble.text) != 0;
+
+	log_msg(news ? LOG_LEVEL_ERROR : LOG_LEVEL_DEBUG, LOG_MASTER, LOG_NO_ID,
+	    "the SMTP credentials cannot be read again, those of before are "
+	    "used: %s",
+	    err->text);
+	d->credentials_trouble = *err;
+}
+
+void daemon_reread_credentials(void *ctx)
+{
+	struct daemon *d = ctx;
+	const struct credentials *c;
+	struct err err;
+	int rc = config_reread_credentials(d->config, &err);
+
+	if (rc < 0) {
+		note_unreadable(d, &err);
+		return;
+	}
+	d->credentials_trouble.text[0] = '\0';
+	if (rc == 0 && !d->credentials_untold)
+		return;
+	c = d->config->credentials;
+	log_msg(LOG_LEVEL_INFO, LOG_MASTER, LOG_NO_ID,
+	    "there are other SMTP credentials now, from %s: they are tried",
+	    c->source);
+	if (c->warning[0] != '\0')
+		log_msg(
+		    LOG_LEVEL_WARNING, LOG_MASTER, LOG_NO_ID, "%s", c->warning);
+	d->credentials_untold =
+	    pool_configure(d->relay->pool, &d->config->options.pool, &err) != 0;
+	if (d->credentials_untold)
+		note_unreadable(d, &err);
 }
 
 /* --- stop --- */

@@ -21,6 +21,8 @@ struct daemon {
 	int64_t stop_began_us; /* monotonic */
 	struct loop_timer stop_timer;
 	bool last_reload_ok;
+	struct err credentials_trouble; /* of the last reading; "" if none */
+	bool credentials_untold; /* read, but the pool could not take them */
 };
 
 /*
@@ -29,6 +31,8 @@ struct daemon {
  * what needs a restart.
  */
 int daemon_reload(struct daemon *d, char **message);
+/* The relay's source of new credentials; the daemon as `ctx`. */
+void daemon_reread_credentials(void *ctx);
 /* SIGTERM: no new mail, finish what is under way, leave the loop. */
 void daemon_stop(struct daemon *d);
 

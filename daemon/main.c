@@ -227,6 +227,7 @@ static int start(struct daemon *d, struct err *err)
 	d->relay = relay_new(d->loop, &d->config->options, err);
 	if (d->relay == NULL)
 		return EX_TEMPFAIL;
+	relay_set_credentials_source(d->relay, daemon_reread_credentials, d);
 	if (open_listeners(d, err) != 0)
 		return EX_OSERR;
 	d->control = control_open(

@@ -198,9 +198,13 @@ static void put_last_error(json_t *upstream)
 	const char *text = ctl_text(upstream, "last_error");
 	bool told = strcmp(ctl_text(upstream, "state"), "unreachable") == 0;
 	const char *trouble = told ? "" : ctl_text(upstream, "connect_error");
+	const char *untried = ctl_text(upstream, "new_credentials");
 	char date[32] = "", age[CTL_BUF];
 	int64_t time_us;
 
+	if (untried[0] != '\0')
+		put_line("New password:",
+		    "%s; the old one is in force as long as it works", untried);
 	if (trouble[0] != '\0')
 		put_line("Connecting:", "%s", trouble);
 	if (text[0] == '\0') {

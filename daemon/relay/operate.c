@@ -149,7 +149,10 @@ void relay_try_now(struct relay *r)
 void relay_pause_delivery(struct relay *r, bool paused)
 {
 	r->delivery_paused = paused;
-	relay_kick(r);
+	if (paused)
+		relay_kick(r);
+	else
+		relay_try_now(r);
 }
 
 void relay_pause_intake(struct relay *r, bool paused)

@@ -51,7 +51,8 @@ bool relay_grant_wish(struct relay *r, struct stub *stub);
 
 /* Knock at SES now, whatever it said and however connecting went before. */
 void relay_try_now(struct relay *r);
-/* No new transaction begins; connections are closed as they fall idle. */
+/* No new transaction begins; connections are closed as they fall idle.  The end
+ * of a pause is also a relay_try_now(). */
 void relay_pause_delivery(struct relay *r, bool paused);
 /* New mail gets 452 4.3.2 at MAIL; what is under way is finished. */
 void relay_pause_intake(struct relay *r, bool paused);

@@ -30,6 +30,7 @@ struct outbound {
 	int64_t opened_us; /* logged in */
 	int64_t idle_since_us;
 	bool stale; /* made from an old configuration: renew */
+	bool trial; /* of credentials that are not in force */
 
 	struct pool *pool;
 	struct relay *relay;

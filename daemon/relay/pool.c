@@ -68,14 +68,15 @@ const char *pool_last_error(const struct pool *pool)
 
 /* --- opening and closing --- */
 
-static void open_one(struct pool *pool)
+struct outbound *pool_open(struct pool *pool, struct upstream *u)
 {
-	struct outbound *o = outbound_open(
-	    pool, pool->relay, pool->upstream, ++pool->last_number);
+	struct outbound *o =
+	    outbound_open(pool, pool->relay, u, ++pool->last_number);
 
 	o->state = POOL_CONNECTING;
 	TAILQ_INSERT_HEAD(&pool->lists[POOL_CONNECTING], o, link);
 	pool->counts[POOL_CONNECTING]++;
+	return o;
 }
 
 static void quit_connection(
@@ -143,7 +144,8 @@ static void open_wanted(struct pool *pool, size_t backlog, int64_t now)
 {
 	struct sizing_view view = {
 		.max = pool->upstream->options.max_connections,
-		.connecting = pool->counts[POOL_CONNECTING],
+		.connecting =
+		    pool->counts[POOL_CONNECTING] - pool_trial_count(pool),
 		.open = pool->counts[POOL_IDLE] + pool->counts[POOL_BUSY],
 		.idle = pool->counts[POOL_IDLE],
 		.backlog = backlog,
@@ -151,8 +153,10 @@ static void open_wanted(struct pool *pool, size_t backlog, int64_t now)
 	};
 	unsigned n = sizing_want(&pool->sizing, &view, now);
 
+	if (n > 0 && pool->relay->gate.cause == GATE_AUTH)
+		pool_seek_credentials(pool);
 	while (n-- > 0)
-		open_one(pool);
+		(void)pool_open(pool, pool->upstream);
 }
 
 void pool_dispatch(struct pool *pool)
@@ -201,29 +205,8 @@ struct pool *pool_new(
 	for (int i = 0; i < POOL_N_STATES; i++)
 		TAILQ_INIT(&pool->lists[i]);
 	loop_timer_init(&pool->timer, relay->loop, on_timer, pool);
+	pool_trial_init(pool);
 	return pool;
-}
-
-int pool_configure(
-    struct pool *pool, const struct pool_options *options, struct err *err)
-{
-	struct upstream *u = upstream_new(options, err);
-	struct outbound *o;
-
-	if (u == NULL)
-		return -1;
-	if (!upstream_same(pool->upstream, u)) {
-		for (int i = 0; i < POOL_N_STATES; i++)
-			TAILQ_FOREACH (o, &pool->lists[i], link)
-				o->stale = true;
-		memset(pool->ports, 0, sizeof pool->ports);
-		sizing_init(&pool->sizing);
-		pool->last_error[0] = '\0';
-		gate_reopen(&pool->relay->gate);
-	}
-	upstream_unref(pool->upstream);
-	pool->upstream = u;
-	return 0;
 }
 
 void pool_shutdown(struct pool *pool)
@@ -231,6 +214,7 @@ void pool_shutdown(struct pool *pool)
 	struct outbound *o, *next;
 
 	pool->stopping = true;
+	pool_trial_stop(pool);
 	for (o = TAILQ_FIRST(&pool->lists[POOL_CONNECTING]); o != NULL;
 	     o = next) {
 		next = TAILQ_NEXT(o, link);
@@ -261,6 +245,7 @@ void pool_free(struct pool *pool)
 		return;
 	pool->stopping = true;
 	pool_drop(pool, true);
+	pool_trial_fini(pool);
 	loop_timer_fini(&pool->timer);
 	upstream_unref(pool->upstream);
 	free(pool);

@@ -65,9 +65,15 @@ struct outbound;
 MUST_CHECK struct pool *pool_new(
     struct relay *relay, const struct pool_options *options, struct err *err);
 /*
- * New options are whole in force or (-1) not at all.  When endpoint, ports,
- * credentials or anchors changed, connections are renewed: idle ones at once,
- * busy ones after their message.
+ * New options are whole in force or (-1) not at all.  When endpoint, ports or
+ * anchors changed, connections are renewed: idle ones at once, busy ones after
+ * their message.
+ *
+ * New credentials are tried first, if the old ones work as far as is known: one
+ * connection logs in with them, and nothing else of endpoint or ports changes
+ * before it has; then the others are renewed.  While SES refuses them, the old
+ * ones stay in force, and the trial is repeated after 1, 2, 5, then 15 minutes
+ * and with each new call.  Limits are in force in any case.
  */
 MUST_CHECK int pool_configure(
     struct pool *pool, const struct pool_options *options, struct err *err);
@@ -88,6 +94,9 @@ void pool_free(struct pool *pool);
 /* For `status`: the last trouble of connecting or logging in; "" if none
  * since the last success. */
 const char *pool_last_error(const struct pool *pool);
+/* New credentials that are not in force: "being tried", or why not; "" if there
+ * are none. */
+const char *pool_new_credentials(const struct pool *pool);
 /* The port that connections use now; 0 before the first success. */
 int pool_port(const struct pool *pool);
 

@@ -17,6 +17,8 @@ void pool_on_ready(struct pool *pool, struct outbound *o)
 	int64_t now = clock_mono_us();
 
 	stat_add(STAT_CONNECTS_OK, 1);
+	if (o->trial)
+		pool_trial_accepted(pool, o);
 	sizing_on_connected(&pool->sizing, now);
 	gate_on_login(&pool->relay->gate);
 	if (pool->last_error[0] != '\0')
@@ -54,6 +56,11 @@ static void note_connect_failure(
 	memcpy(pool->last_error, text, sizeof text);
 }
 
+static bool is_about_login(const struct verdict *v)
+{
+	return v->class == VERDICT_HOLD_AUTH;
+}
+
 void pool_on_closed(struct pool *pool, struct outbound *o, bool logged_in,
     const struct verdict *verdict)
 {
@@ -64,10 +71,16 @@ void pool_on_closed(struct pool *pool, struct outbound *o, bool logged_in,
 	if (verdict->class == VERDICT_CONN_LIMIT)
 		sizing_on_conn_limit(&pool->sizing,
 		    pool->counts[POOL_IDLE] + pool->counts[POOL_BUSY], now);
-	if (!logged_in && !pool->stopping) {
+	if (o->trial) {
+		pool_trial_closed(pool, o, verdict);
+	} else if (!logged_in && o->stale && is_about_login(verdict)) {
+		/* Of credentials that are not in force any more. */
+	} else if (!logged_in && !pool->stopping) {
 		sizing_on_failed(&pool->sizing, now, o->number);
 		note_connect_failure(pool, o, verdict);
 		relay_on_account(pool->relay, verdict);
+		if (is_about_login(verdict))
+			pool_seek_credentials(pool);
 	} else if (logged_in && verdict->class != VERDICT_NONE) {
 		/* It logs us in and throws us out: don't knock at once. */
 		if (o->n_delivered == 0 && o->n_messages > 0)

@@ -40,8 +40,8 @@ bool pool_report_port(struct pool *pool, const struct outbound *o, bool ok)
 	struct port_health *p = &pool->ports[o->port_index];
 	bool news = ok != (p->penalty_us == 0);
 
-	if (o->stale)
-		return news; /* its ports are those of an old configuration */
+	if (o->stale || o->trial)
+		return news; /* its ports are those of another configuration */
 
 	if (ok) {
 		*p = (struct port_health){ 0 };

@@ -1,6 +1,7 @@
 /*
- * Between pool.c (lists, dispatch, life), pool_ports.c (which port is tried)
- * and pool_events.c (what a connection's beginning and end teach).
+ * Between pool.c (lists, dispatch, life), pool_ports.c (which port is tried),
+ * pool_events.c (what a connection's beginning and end teach) and pool_trial.c
+ * (new options, and credentials that have to prove themselves).
  */
 #ifndef RELAY_POOL_PRIVATE_H
 #define RELAY_POOL_PRIVATE_H
@@ -26,9 +27,36 @@ struct pool {
 	bool stopping;
 	struct loop_timer timer;
 	char last_error[1400];
+	/* New options whose credentials SES has not accepted yet, or NULL. */
+	struct upstream *candidate;
+	struct outbound *trial; /* the connection that tries them, or NULL */
+	struct gate trial_gate; /* closed while they wait after a refusal */
+	struct loop_timer trial_timer;
+	char trial_error[1400]; /* why they are not in force yet */
 };
 
 /* The only mover; checks that the edge is legal. */
 void pool_move(struct pool *pool, struct outbound *o, enum pool_state state);
+/* A new connection, CONNECTING. */
+struct outbound *pool_open(struct pool *pool, struct upstream *u);
+
+/* --- pool_trial.c --- */
+
+void pool_trial_init(struct pool *pool);
+void pool_trial_stop(struct pool *pool);
+void pool_trial_fini(struct pool *pool);
+/* Connections CONNECTING that are not there to carry mail. */
+unsigned pool_trial_count(const struct pool *pool);
+/* The trial's connection is logged in: what it was made from is in force. */
+void pool_trial_accepted(struct pool *pool, struct outbound *o);
+/* A connection with o->trial set is closed, and is on no list any more. */
+void pool_trial_closed(
+    struct pool *pool, struct outbound *o, const struct verdict *v);
+/*
+ * SES has refused what is in force, or does so for the time being: what else
+ * is there?  New credentials that waited for a trial, or those that are in
+ * their sources by now, are in force at once.
+ */
+void pool_seek_credentials(struct pool *pool);
 
 #endif

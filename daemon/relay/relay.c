@@ -466,6 +466,13 @@ int relay_configure(
 	return 0;
 }
 
+void relay_set_credentials_source(
+    struct relay *r, void (*reread)(void *ctx), void *ctx)
+{
+	r->reread_credentials = reread;
+	r->reread_ctx = ctx;
+}
+
 void relay_start(struct relay *r)
 {
 	spool_scan(r->spool);

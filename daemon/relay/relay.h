@@ -77,6 +77,9 @@ struct relay {
 	struct loop_timer tick;
 	struct loop_watch *port_watch;
 	int64_t started_us; /* monotonic */
+	/* See relay_set_credentials_source(). */
+	void (*reread_credentials)(void *ctx);
+	void *reread_ctx;
 	char last_reply[256]; /* last trouble that SES told, for status */
 	int64_t last_reply_us; /* wall */
 };
@@ -94,6 +97,13 @@ MUST_CHECK struct relay *relay_new(
 /* Whole or not at all. */
 MUST_CHECK int relay_configure(
     struct relay *r, const struct relay_config *config, struct err *err);
+/*
+ * `reread` is called when SES has refused the credentials, and before they are
+ * tried again: it looks whether there are others by now and, if so, calls
+ * pool_configure() with them.
+ */
+void relay_set_credentials_source(
+    struct relay *r, void (*reread)(void *ctx), void *ctx);
 /* relay_new() does not: the start scan, which feeds the queue. */
 void relay_start(struct relay *r);
 /* Begin to stop; relay_stopped() tells when nothing is under way any more. */

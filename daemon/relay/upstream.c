@@ -24,20 +24,16 @@ static void wipe(const char *secret)
 	free(s);
 }
 
-struct upstream *upstream_new(
-    const struct pool_options *options, struct err *err)
+/* Takes the reference of the TLS context; copies the rest. */
+static struct upstream *make(
+    const struct pool_options *options, struct tls_context *tls)
 {
-	struct tls_context *tls = tls_context_new(options->ca_file, err);
-	struct upstream *u;
-	struct pool_options *o;
+	struct upstream *u = xcalloc(1, sizeof *u);
+	struct pool_options *o = &u->options;
 
-	if (tls == NULL)
-		return NULL;
-	u = xcalloc(1, sizeof *u);
 	u->refs = 1;
 	u->tls = tls;
-	u->options = *options;
-	o = &u->options;
+	*o = *options;
 	o->host = copy(options->host);
 	o->hostname = copy(options->hostname);
 	o->auth_plain = copy(options->auth_plain);
@@ -48,6 +44,25 @@ struct upstream *upstream_new(
 	u->auth.login_user = o->auth_user;
 	u->auth.login_pass = o->auth_pass;
 	return u;
+}
+
+struct upstream *upstream_new(
+    const struct pool_options *options, struct err *err)
+{
+	struct tls_context *tls = tls_context_new(options->ca_file, err);
+
+	return tls != NULL ? make(options, tls) : NULL;
+}
+
+struct upstream *upstream_with_limits(
+    const struct upstream *u, const struct pool_options *options)
+{
+	struct pool_options mixed = u->options;
+
+	mixed.max_connections = options->max_connections;
+	mixed.rotate = options->rotate;
+	mixed.timeouts = options->timeouts;
+	return make(&mixed, tls_context_ref(u->tls));
 }
 
 struct upstream *upstream_ref(struct upstream *u)
@@ -80,22 +95,35 @@ static bool same_text(const char *a, const char *b)
 	return strcmp(a, b) == 0;
 }
 
-bool upstream_same(const struct upstream *a, const struct upstream *b)
+bool upstream_same_place(const struct upstream *a, const struct upstream *b)
 {
 	const struct pool_options *x = &a->options, *y = &b->options;
 
-	if (x->n_ports != y->n_ports || x->mss != y->mss ||
-	    x->source_len != y->source_len)
+	if (x->n_ports != y->n_ports)
 		return false;
 	for (unsigned i = 0; i < x->n_ports; i++)
 		if (x->ports[i].port != y->ports[i].port ||
 		    x->ports[i].wrapper != y->ports[i].wrapper)
 			return false;
-	return memcmp(&x->source, &y->source, x->source_len) == 0 &&
-	    same_text(x->host, y->host) &&
-	    same_text(x->hostname, y->hostname) &&
-	    same_text(x->auth_plain, y->auth_plain) &&
+	return same_text(x->host, y->host);
+}
+
+bool upstream_same_login(const struct upstream *a, const struct upstream *b)
+{
+	const struct pool_options *x = &a->options, *y = &b->options;
+
+	return same_text(x->auth_plain, y->auth_plain) &&
 	    same_text(x->auth_user, y->auth_user) &&
-	    same_text(x->auth_pass, y->auth_pass) &&
+	    same_text(x->auth_pass, y->auth_pass);
+}
+
+bool upstream_same(const struct upstream *a, const struct upstream *b)
+{
+	const struct pool_options *x = &a->options, *y = &b->options;
+
+	return upstream_same_place(a, b) && upstream_same_login(a, b) &&
+	    x->mss == y->mss && x->source_len == y->source_len &&
+	    memcmp(&x->source, &y->source, x->source_len) == 0 &&
+	    same_text(x->hostname, y->hostname) &&
 	    same_text(x->ca_file, y->ca_file);
 }
