@@ -135,6 +135,13 @@ bool config_allow_is_default(const struct config *c)
 
 /* --- load and free --- */
 
+static void wipe(char *text)
+{
+	if (text)
+		explicit_bzero(text, strlen(text));
+	free(text);
+}
+
 struct config *config_load(const char *file, char **message)
 {
 	struct config *c = xcalloc(1, sizeof(*c));
@@ -159,6 +166,8 @@ out:
 		c = NULL;
 	}
 	config_source_fini(&r.source);
+	for (size_t i = 0; i < config_n_keys; i++)
+		wipe(r.spots[i].hidden);
 	free(r.spots);
 	return c;
 }

@@ -214,6 +214,7 @@ int config_parse(struct config_reader *r)
 	read_defaults(r);
 	config_init(&tree);
 	config_source_check_numbers(r);
+	config_source_hide_secrets(r);
 	if (config_read_string(&tree, r->source.text)) {
 		read_root(r, config_root_setting(&tree));
 	} else {

@@ -2,6 +2,8 @@
  * What the parts of the configuration share; nobody else includes this.
  *
  *   config_source   file and @include to one text that knows its places
+ *   config_tokens   what libconfig must not see: numbers that it would
+ *                   truncate, and passwords
  *   config_parse    libconfig's tree against the table: unknown keys, types
  *   config_value    one setting into one field of struct config; the lists
  *                   among them in config_list
@@ -47,6 +49,7 @@ struct config_reader {
 	struct config_spot {
 		unsigned line; /* of the source; 0: the file doesn't set it */
 		bool bad; /* its mistake was told; the default stands */
+		char *hidden; /* its value, which the tree has in asterisks */
 	} * spots; /* by key */
 };
 
@@ -70,9 +73,16 @@ bool config_key_bad(const struct config_reader *r, const char *name);
 MUST_CHECK int config_source_read(struct config_reader *r, const char *file);
 /* "file:line"; free(3). */
 char *config_source_place(const struct config_source *s, unsigned line);
+/* Behind the string, comment or single byte at p; NULL when it has no end. */
+const char *config_source_skip(const char *p);
+void config_source_fini(struct config_source *s); /* wipes */
+
+/* --- config_tokens.c --- */
+
 /* Integers that libconfig 1.5 would silently truncate: an error each. */
 void config_source_check_numbers(struct config_reader *r);
-void config_source_fini(struct config_source *s); /* wipes */
+/* Values of secret keys go to r->spots, with asterisks in their place. */
+void config_source_hide_secrets(struct config_reader *r);
 
 /* --- config_parse.c --- */
 

@@ -8,10 +8,10 @@
  * it, and may hold the shell's wildcards; that nothing matches is no mistake.
  *
  * The scanner knows just enough of the syntax, strings and comments, to find
- * @include lines and numbers.  Integers are looked at here because libconfig
- * 1.5 truncates them silently: 5000000000 would arrive as 705032704.
+ * @include lines.
  *
- * The text may hold a password: it is wiped when it is freed.
+ * The text may hold a password: it is wiped when it is freed or moved, and what
+ * is read of it is given to libconfig without it (config_tokens.c).
  */
 #include "config_private.h"
 
@@ -19,21 +19,18 @@
 #include "base/slice.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MAX_DEPTH 10 /* of includes */
-#define MAX_GROUPS 8 /* inside each other; we have two */
 
 static int read_into(
     struct config_reader *r, unsigned line, const char *path, unsigned depth);
 
-/*
- * Behind the string, comment or single byte at p; NULL when it has no end.
- */
-static const char *skip(const char *p)
+const char *config_source_skip(const char *p)
 {
 	if (*p == '"') {
 		for (p++; *p && *p != '"'; p++)
@@ -57,12 +54,25 @@ static void begin_line(struct config_source *s, unsigned file, unsigned line)
 	s->origins[s->n_lines++] = (struct config_origin){ file, line };
 }
 
+/* To hold `size` bytes; the old place is wiped. */
+static char *move_text(char *text, size_t len, size_t size)
+{
+	char *bigger = xmalloc(size);
+
+	if (text) {
+		memcpy(bigger, text, len);
+		explicit_bzero(text, len);
+	}
+	free(text);
+	return bigger;
+}
+
 /* Appends to the last line, and begins new ones of the same file. */
 static void append(struct config_source *s, const char *p, size_t n)
 {
 	if (s->len + n + 1 > s->size) {
 		s->size = 2 * (s->len + n + 1);
-		s->text = xrealloc(s->text, s->size);
+		s->text = move_text(s->text, s->len, s->size);
 	}
 	for (size_t i = 0; i < n; i++) {
 		struct config_origin last = s->origins[s->n_lines - 1];
@@ -77,27 +87,33 @@ static void append(struct config_source *s, const char *p, size_t n)
 /* A whole file, terminated; NULL with errno.  EILSEQ: it has a NUL byte. */
 static char *slurp(const char *path)
 {
+	int fd = open(path, O_RDONLY | O_CLOEXEC), code = 0;
+	size_t len = 0, size = 4096;
 	char *text = NULL;
-	size_t size = 0;
-	int code = 0;
 	ssize_t n;
-	FILE *f;
 
-	f = fopen(path, "re");
-	if (!f)
+	if (fd < 0)
 		return NULL;
-	/* Up to the first NUL, which no text has. */
-	n = getdelim(&text, &size, '\0', f);
-	if (n < 0 && ferror(f)) {
-		code = errno;
-	} else if (n < 0) {
-		free(text);
-		text = xstrdup("");
-	} else if (strlen(text) != (size_t)n) {
-		code = EILSEQ;
+	text = xmalloc(size);
+	while ((n = read(fd, text + len, size - len - 1)) != 0) {
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			code = errno;
+			break;
+		}
+		len += (size_t)n;
+		if (size - len == 1) {
+			text = move_text(text, len, 2 * size);
+			size *= 2;
+		}
 	}
-	fclose(f);
+	close(fd);
+	text[len] = '\0';
+	if (code == 0 && strlen(text) != len)
+		code = EILSEQ;
 	if (code) {
+		explicit_bzero(text, len);
 		free(text);
 		text = NULL;
 		errno = code;
@@ -186,7 +202,7 @@ static int expand(
 			    (struct config_origin){ file, own };
 			continue;
 		}
-		next = skip(p);
+		next = config_source_skip(p);
 		if (!next) {
 			config_error(r, line, "this %s has no end",
 			    *p == '"' ? "string" : "comment");
@@ -264,123 +280,4 @@ void config_source_fini(struct config_source *s)
 	for (unsigned i = 0; i < s->n_files; i++)
 		free(s->files[i]);
 	free(s->files);
-}
-
-/* --- numbers --- */
-
-/* Would libconfig 1.5 truncate this token?  Sets *bits to what it has. */
-static bool truncated(struct slice token, int *bits)
-{
-	bool negative = token.ptr[0] == '-';
-	uint64_t value, max;
-	bool hex;
-
-	if (negative || token.ptr[0] == '+')
-		token = slice_of(token.ptr + 1, token.len - 1);
-	*bits = 32;
-	for (int i = 0; i < 2 && token.len > 0; i++) {
-		if (token.ptr[token.len - 1] != 'L')
-			break;
-		token.len--;
-		*bits = 64;
-	}
-	hex = slice_has_caseprefix(token, "0x");
-	if (hex)
-		token = slice_of(token.ptr + 2, token.len - 2);
-	if (token.len == 0)
-		return false;
-	for (size_t i = 0; i < token.len; i++)
-		if (!strchr(hex ? "0123456789abcdefABCDEF" : "0123456789",
-			token.ptr[i]))
-			return false; /* a float, or a mistake */
-	max = *bits == 32 ? INT32_MAX : INT64_MAX;
-	if ((hex ? slice_parse_hex : slice_parse_u64)(token, &value) < 0)
-		return true;
-	return value > max + negative;
-}
-
-/* The key that is being set: "smtp.max_sessions". */
-static void join(
-    char *buf, size_t size, const struct slice *names, unsigned depth)
-{
-	size_t len = 0;
-
-	buf[0] = '\0';
-	for (unsigned i = 0; i <= depth; i++) {
-		if (len > 0 && len < size - 1)
-			buf[len++] = '.';
-		len += slice_copy(names[i], buf + len, size - len);
-	}
-}
-
-static bool has_unit(int key)
-{
-	enum config_type type;
-
-	if (key < 0)
-		return false;
-	type = config_keys[key].type;
-	return type == CONFIG_SIZE || type == CONFIG_DURATION ||
-	    type == CONFIG_DURATIONS;
-}
-
-static void report_number(struct config_reader *r, unsigned line,
-    const struct slice *names, unsigned depth, struct slice token, int bits)
-{
-	char name[128];
-	int key;
-
-	join(name, sizeof(name), names, depth);
-	key = config_find_key(name);
-	config_error(r, line, "'%s': %.*s does not fit into %d bits%s", name,
-	    (int)token.len, token.ptr, bits,
-	    has_unit(key)
-		? "; write it with its unit, such as \"5G\" or \"90d\""
-		: "");
-	if (key >= 0)
-		r->spots[key].bad = true;
-}
-
-void config_source_check_numbers(struct config_reader *r)
-{
-	static const char name_chars[] = "abcdefghijklmnopqrstuvwxyz"
-					 "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-					 "0123456789-_*";
-	struct slice names[MAX_GROUPS] = { 0 };
-	unsigned depth = 0, line = 1;
-	const char *next;
-	int bits;
-
-	for (const char *p = r->source.text; *p; p = next) {
-		size_t run = strspn(p, name_chars);
-
-		if ((*p >= '0' && *p <= '9') || *p == '-' || *p == '+' ||
-		    *p == '.') {
-			struct slice token;
-
-			run = strspn(p + 1,
-			    "0123456789+-.xX"
-			    "abcdefABCDEFL");
-			token = slice_of(p, run + 1);
-			next = p + token.len;
-			if (truncated(token, &bits))
-				report_number(
-				    r, line, names, depth, token, bits);
-			continue;
-		}
-		if (run > 0) {
-			names[depth] = slice_of(p, run);
-			next = p + run;
-			continue;
-		}
-		if (*p == '{' && ++depth == MAX_GROUPS)
-			return; /* far from anything that we know */
-		if (*p == '{')
-			names[depth] = slice_of(p, 0);
-		if (*p == '}' && depth > 0)
-			depth--;
-		next = skip(p);
-		for (const char *q = p; q < next; q++)
-			line += *q == '\n';
-	}
 }

@@ -204,6 +204,9 @@ char *config_read_text(struct config_reading *in, const config_setting_t *s)
 		return NULL;
 	}
 	text = config_setting_get_string(s);
+	if ((in->key->flags & CONFIG_SECRET) &&
+	    in->r->spots[in->key - config_keys].hidden)
+		text = in->r->spots[in->key - config_keys].hidden;
 	for (const char *p = text; *p; p++) {
 		if ((unsigned char)*p >= ' ' && *p != 0x7f)
 			continue;

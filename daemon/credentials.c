@@ -51,8 +51,13 @@ void credentials_derive(const char *secret, const char *region, char out[45])
 		"SendRawEmail" };
 	unsigned char password[1 + HMAC_LEN] = { VERSION_NOW };
 	unsigned char *mac = password + 1;
-	char *first = xasprintf("AWS4%s", secret);
+	size_t n_secret = strlen(secret);
+	char *first = xmalloc(4 + n_secret + 1);
 	char *text;
+
+	/* Not by a printf(), whose own buffers are not ours to wipe. */
+	memcpy(first, "AWS4", 4);
+	memcpy(first + 4, secret, n_secret + 1);
 
 	for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
 		unsigned char key[HMAC_LEN];

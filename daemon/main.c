@@ -220,6 +220,15 @@ static void announce(struct daemon *d)
 	notify_send("READY=1\nSTATUS=relaying to %s", d->config->endpoint);
 }
 
+/* The password will be in it: no core, no ptrace by others. */
+static void keep_memory_private(void)
+{
+	const struct rlimit none = { 0, 0 };
+
+	prctl(PR_SET_DUMPABLE, 0);
+	(void)setrlimit(RLIMIT_CORE, &none);
+}
+
 /* 0, or the exit code of a start that failed, with the reason in *err. */
 static int start(struct daemon *d, struct err *err)
 {
@@ -253,8 +262,6 @@ static int run(struct daemon *d)
 	signal(SIGXFSZ, SIG_IGN); /* a limit of file size is EFBIG */
 	crash_init();
 	umask(077);
-	/* The password is in our memory: no core, no ptrace by others. */
-	prctl(PR_SET_DUMPABLE, 0);
 	raise_descriptor_limit(d->config);
 	d->loop = loop_new();
 	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
@@ -288,6 +295,7 @@ int main(int argc, char **argv)
 	d.config_file = args.file;
 	d.verbose = args.verbose;
 	d.last_reload_ok = true;
+	keep_memory_private();
 	d.config = load_config(args.file);
 	switch (args.what) {
 	case TEST:

@@ -105,6 +105,9 @@ void conn_write(struct conn *c, const void *data, size_t len);
  */
 void conn_write_ref(struct conn *c, const void *data, size_t len,
     void (*release)(void *arg), void *arg);
+/* As conn_write(), of what must not stay in memory: our copy is wiped when it
+ * has left.  Nothing may be buffered before it, or it is copied once more. */
+void conn_write_secret(struct conn *c, const void *data, size_t len);
 size_t conn_output_len(const struct conn *c);
 /*
  * The most plain text that goes into one TLS record from now on; 0: as much as

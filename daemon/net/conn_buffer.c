@@ -13,6 +13,7 @@
 
 #include <event2/buffer.h>
 #include <stdlib.h>
+#include <string.h>
 
 size_t conn_input_len(const struct conn *c)
 {
@@ -179,6 +180,28 @@ void conn_write_ref(struct conn *c, const void *data, size_t len,
 	    0)
 		fatal("out of memory: output");
 	conn_output_added(c);
+}
+
+struct secret {
+	size_t len;
+	char data[];
+};
+
+static void release_secret(void *arg)
+{
+	struct secret *secret = arg;
+
+	explicit_bzero(secret->data, secret->len);
+	free(secret);
+}
+
+void conn_write_secret(struct conn *c, const void *data, size_t len)
+{
+	struct secret *secret = xmalloc(sizeof(*secret) + len);
+
+	secret->len = len;
+	memcpy(secret->data, data, len);
+	conn_write_ref(c, secret->data, len, release_secret, secret);
 }
 
 size_t conn_output_len(const struct conn *c)

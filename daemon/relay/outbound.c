@@ -161,10 +161,12 @@ static void follow(struct outbound *o, struct client_out *out)
 		outbound_finish(o, &o->client.verdict);
 		return;
 	}
-	if (out->command_len > 0)
-		conn_write(o->conn, out->command, out->command_len);
-	if (out->secret)
+	if (out->secret) {
+		conn_write_secret(o->conn, out->command, out->command_len);
 		explicit_bzero(out->command, sizeof out->command);
+	} else if (out->command_len > 0) {
+		conn_write(o->conn, out->command, out->command_len);
+	}
 	conn_deadline(o->conn, state_timeout(o));
 	if (out->start_tls) {
 		if (!conn_input_empty(o->conn)) {

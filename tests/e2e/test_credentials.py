@@ -163,6 +163,21 @@ def test_new_password_needs_no_trial_when_the_old_one_is_refused(sesd, relay):
     assert r.state() == "ok"
 
 
+def test_new_password_needs_no_trial_after_a_535_to_mail(sesd, relay):
+    """The old one logs in, and may do nothing."""
+    s = sesd(rules=['on MAIL reply "535 Authentication Credentials Invalid"'])
+    r = relay(s)
+    r.send()
+    r.wait_state("credentials refused")
+    s.control("clear")
+    s.set("password", NEW)
+    r.set_password(NEW)
+    assert "new credentials are in force" in r.ctl("reload")
+    s.wait_messages(1)
+    r.wait_empty()
+    assert len(logins(s, True)) == 2 and logins(s, False) == []
+
+
 def test_old_password_refused_while_the_new_one_waits(sesd, relay):
     """The new one was refused, as new ones are for a minute; then the old one
     is, too: the new one is in force."""
@@ -208,6 +223,8 @@ def test_file_replaced_later_is_found_by_the_next_probe(sesd, relay, verb):
     r.ctl(verb)
     all_sent(s, r, 1)
     assert r.state() == "ok"
+    # No probe with what was known to be refused.
+    assert len(logins(s, False)) == 2
 
 
 def test_unreadable_file_at_a_probe_keeps_what_was_read(sesd, relay):

@@ -30,6 +30,52 @@ static void test_all_mistakes_in_order(void **state)
 	free(message);
 }
 
+/* Taken out of the text before libconfig sees it, or left to it; the same. */
+static void test_passwords(void **state)
+{
+	static const struct {
+		const char *text, *password;
+	} rows[] = {
+		{ "password = \"" PASSWORD "\";", PASSWORD },
+		{ "password=\"" PASSWORD "\"", PASSWORD },
+		{ "password :\n\t\"" PASSWORD "\"\n;", PASSWORD },
+		{ "password = \"********\";", "********" },
+		{ "password = \"one\" \"two\";", "onetwo" },
+		{ "password = \"one\"\n # and\n \"two\";", "onetwo" },
+		{ "password = \"one\" /* and */ \"t\" \"wo\";", "onetwo" },
+		{ "password = \"a\\\"b\\\\c\\x41\";", "a\"b\\cA" },
+		{ "password = \"a\\\\b\" # \"no\"\n;", "a\\b" },
+		{ "password = \"a#b//c/*d*/\";", "a#b//c/*d*/" },
+		{ "tags = [ \"a=b\" ]; password = \"x{y}\"; tenant = \"t\";",
+		    "x{y}" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		char *text = xasprintf("ses: { region = \"eu-west-1\"; "
+				       "username = \"AKIA\"; %s };\n",
+		    rows[i].text);
+		struct config *c = must_load(text);
+
+		assert_string_equal(c->ses.password, rows[i].password);
+		config_free(c);
+		free(text);
+	}
+}
+
+static void test_lines_behind_a_password(void **state)
+{
+	char *message = must_fail("ses: { region = \"eu-west-1\"; "
+				  "username = \"AKIA\"; password = \"a\nb\";"
+				  "\n};\n"
+				  "spool: { max_size = 5000000000; };\n");
+
+	(void)state;
+	assert_has(message, "c.conf:4: 'spool.max_size'");
+	assert_has(message, "'ses.password' must not hold control");
+	free(message);
+}
+
 static void test_truncated_numbers(void **state)
 {
 	static const struct {
@@ -195,6 +241,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_all_mistakes_in_order),
+		TEST(test_passwords),
+		TEST(test_lines_behind_a_password),
 		TEST(test_truncated_numbers),
 		TEST(test_includes),
 		TEST(test_places_in_includes),

@@ -1,0 +1,178 @@
+"""The SMTP password is where it is used, and nowhere else: not in files, logs
+and answers, not in /proc, not in a core, and not in memory once it is of no
+more use."""
+
+import base64
+import os
+import pathlib
+import signal
+import subprocess
+
+import pytest
+
+from harness import BUILD, USER, wait_until
+
+# Nothing else looks like these, in parts neither.
+OLD = "Zx7QuaggaZx7NumbatZx7OkapiZx7"
+NEW = "Kp4TapirKp4SaigaKp4FossaKp4"
+
+
+def forms(password):
+    """As it stands in a file, and as it goes to SES."""
+    return {"plain": password.encode(),
+            "AUTH LOGIN": base64.b64encode(password.encode()),
+            "AUTH PLAIN": base64.b64encode(
+                f"\0{USER}\0{password}".encode())}
+
+
+def where(data, password):
+    """Which forms of it are in there; a part of each will do, as buffers are
+    overwritten in parts."""
+    return [name for name, form in forms(password).items()
+            if form[-20:-4] in data]
+
+
+def memory(pid):
+    """What can be read of a process: (region, bytes) each."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem",
+                                                 "rb", 0) as mem:
+        for line in maps:
+            fields = line.split(None, 5)
+            if "r" not in fields[1] or "[v" in line:
+                continue
+            begin, end = (int(x, 16) for x in fields[0].split("-"))
+            mem.seek(begin)
+            try:
+                yield line.strip(), mem.read(end - begin)
+            except OSError:
+                continue  # gone since, or past the end of a file
+
+
+def in_memory(pid, password):
+    return [(region, name) for region, data in memory(pid)
+            for name in where(data, password)]
+
+
+def with_old_password(sesd, relay, inline, auth):
+    s = sesd(settings={"password": OLD, "auth": auth})
+    r = relay(s, start=False)
+    if inline:
+        r.settings["ses.password_file"] = None
+        r.settings["ses.password"] = f'"{OLD}"'
+        r.write_config()
+    r.set_password(OLD)
+    r.start()
+    return s, r
+
+
+def use(s, r, n):
+    for _ in range(n):
+        r.send()
+    r.wait_empty()
+    assert any(e["ok"] for e in s.events("auth"))
+
+
+def change_password(s, r, inline, password):
+    s.set("password", password)
+    r.set_password(password)
+    if inline:
+        r.settings["ses.password"] = f'"{password}"'
+        r.write_config()
+
+
+@pytest.mark.parametrize("auth", ["PLAIN", "LOGIN"])
+@pytest.mark.parametrize("inline", [False, True], ids=["file", "inline"])
+def test_replaced_password_is_wiped(sesd, relay, inline, auth):
+    if os.geteuid() != 0:
+        _, r = with_old_password(sesd, relay, inline, auth)
+        with pytest.raises(PermissionError):
+            open(f"/proc/{r.process.pid}/mem", "rb")
+        return
+    s, r = with_old_password(sesd, relay, inline, auth)
+    use(s, r, 5)
+    assert in_memory(r.process.pid, OLD), "it has to be found to be missed"
+    # One that is refused, and tried, on the way.
+    change_password(s, r, inline, "no-password-of-ses")
+    s.set("password", OLD)
+    r.ctl("reload")
+    r.wait_log("the new password was refused: 535")
+    change_password(s, r, inline, NEW)
+    r.ctl("reload")
+    r.wait_log("SES accepted the new credentials")
+    use(s, r, 5)
+    assert in_memory(r.process.pid, NEW)
+    # Connections of before are gone after their QUIT.
+    wait_until(lambda: r.status()["connections"]["draining"] == 0,
+               "the end of the old connections")
+    assert in_memory(r.process.pid, OLD) == []
+    assert in_memory(r.process.pid, "no-password-of-ses") == []
+
+
+def files_of(*relays):
+    for r in relays:
+        for path in r.dir.rglob("*"):
+            if path.is_file() and path != r.password_file:
+                yield path
+
+
+def test_password_is_written_nowhere(sesd, relay, directory):
+    """The whole life at debug level, up to a crash."""
+    s = sesd(settings={"password": OLD})
+    r = relay(s, start=False)
+    r.set_password(OLD)
+    r.start(wrap=("prlimit", "--core=unlimited:unlimited"))
+    said = []
+
+    def say(*argv):
+        done = subprocess.run(argv, capture_output=True, timeout=60,
+                              cwd=directory)
+        said.append(done.stdout + done.stderr)
+
+    def ctl(*args):
+        say(str(BUILD / "sesrelayctl"), "-c", str(r.config_file), *args)
+
+    use(s, r, 3)
+    s.set("auth", "LOGIN")
+    r.ctl("reload")
+    wait_until(lambda: r.status()["connections"]["idle"] == 0, "idle out")
+    use(s, r, 3)
+    for refusal in ("535 Authentication Credentials Invalid",
+                    "454 Temporary authentication failure",
+                    "504 The requested authentication mechanism is not "
+                    "supported", "221 Bye", "nonsense"):
+        s.rule(f'on AUTH reply "{refusal}"')
+        wait_until(lambda: r.status()["connections"]["idle"] == 0, "idle out")
+        r.send()
+        wait_until(lambda: r.status()["upstream"]["connect_error"], "trouble")
+        ctl("status")
+        ctl("--json", "status")
+        ctl("queue", "-l")
+        s.control("clear")
+        ctl("retry")
+        r.wait_empty()
+    r.set_password("Zx7WrongZx7" + OLD)
+    ctl("reload")
+    r.wait_log("the new password was refused: 535")
+    ctl("status")
+    r.set_password(OLD)
+    ctl("reload")
+    for argv in (["-t"], ["-T"]):
+        say(str(BUILD / "sesrelayd"), "-c", str(r.config_file), *argv)
+    ctl("check")
+    ctl("--json", "check")
+    ctl("trace", "nothing")
+    proc = pathlib.Path(f"/proc/{r.process.pid}")
+    said += [(proc / name).read_bytes() for name in ("cmdline", "environ")]
+    os.kill(r.process.pid, signal.SIGABRT)
+    end = os.waitid(os.P_PID, r.process.pid, os.WEXITED | os.WNOWAIT)
+    assert end.si_status == signal.SIGABRT
+    assert end.si_code == os.CLD_KILLED  # and not CLD_DUMPED
+    assert len(said) > 20 and all(said)
+    for text in said:
+        assert where(text, OLD) == []
+    paths = list(files_of(r))
+    assert any(p.name == "log" for p in paths)
+    for path in paths:
+        assert where(path.read_bytes(), OLD) == [], path
+    r.process.wait()
+    r.process = None
