@@ -256,6 +256,7 @@ static void derive_relay(struct config *c)
 	    (unsigned)c->delivery.recipients_per_message;
 	relay->hold_uncertain = c->delivery.uncertain == 1;
 	relay->hostname = c->smtp.hostname;
+	relay->username = c->ses.username;
 	relay->bounce_from = c->bounce.from;
 	if (c->bounce.to != NULL && strcmp(c->bounce.to, "sender") != 0)
 		relay->bounce_to = c->bounce.to;

@@ -66,6 +66,11 @@ const char *pool_last_error(const struct pool *pool)
 	return pool->last_error;
 }
 
+const char *pool_host(const struct pool *pool)
+{
+	return pool->upstream->options.host;
+}
+
 /* --- opening and closing --- */
 
 struct outbound *pool_open(struct pool *pool, struct upstream *u)

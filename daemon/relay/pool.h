@@ -100,6 +100,9 @@ const char *pool_new_credentials(const struct pool *pool);
 /* The port that connections use now; 0 before the first success. */
 int pool_port(const struct pool *pool);
 
+/* The endpoint that new connections go to. */
+const char *pool_host(const struct pool *pool);
+
 /* --- for relay/outbound --- */
 
 struct upstream; /* options, TLS context: what connections share */

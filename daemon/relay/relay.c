@@ -409,6 +409,7 @@ static void on_tick(void *ctx)
 	struct relay *r = ctx;
 
 	spool_tick(r->spool, clock_wall_us());
+	learn_tick(r);
 	loop_timer_set(&r->tick, TICK_US);
 }
 
@@ -430,7 +431,6 @@ struct relay *relay_new(
 	TAILQ_INIT(&r->loaded);
 	LIST_INIT(&r->loading);
 	gate_init(&r->gate);
-	pacer_init(&r->pacer, config->relay.rate, 0, r->started_us);
 	loop_timer_init(&r->wake, loop, on_wake, r);
 	loop_timer_init(&r->tick, loop, on_tick, r);
 	r->port = work_port_new();
@@ -444,6 +444,7 @@ struct relay *relay_new(
 	r->pool = pool_new(r, &config->pool, err);
 	if (r->pool == NULL)
 		goto fail;
+	learn_begin(r);
 	r->inbound = inbound_new(r, &config->inbound);
 	loop_on_turn(loop, on_turn, r);
 	return r;
@@ -460,6 +461,7 @@ int relay_configure(
 		return -1;
 	r->options = config->relay;
 	pacer_set_cap(&r->pacer, r->options.rate, clock_mono_us());
+	learn_configure(r);
 	inbound_configure(r->inbound, &config->inbound);
 	spool_configure(r->spool, &config->spool);
 	relay_kick(r);
@@ -500,6 +502,7 @@ void relay_free(struct relay *r)
 		return;
 	r->stopping = true;
 	loop_on_turn(r->loop, NULL, NULL);
+	learn_end(r);
 	pool_free(r->pool);
 	if (r->spool != NULL)
 		spool_close(r->spool); /* commits complete here */

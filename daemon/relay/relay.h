@@ -18,6 +18,7 @@
 #include "queue/queue.h"
 #include "queue/spool.h"
 #include "relay/inbound.h"
+#include "relay/learn.h"
 #include "relay/pool.h"
 #include "smtp/client.h"
 
@@ -32,6 +33,7 @@ struct relay_options {
 	double rate; /* recipients/s at the most; 0: SES's throttling alone */
 	bool hold_uncertain; /* delivery.uncertain = "hold" */
 	const char *hostname; /* in notices */
+	const char *username; /* at SES; NULL: none */
 	const char *bounce_from; /* NULL: no notices */
 	const char *bounce_to; /* NULL: the sender */
 };
@@ -65,6 +67,7 @@ struct relay {
 	struct pacer pacer;
 	/* Monotonic; 0: nothing waits for the pace, SES never throttled. */
 	int64_t pace_until_us, throttled_us;
+	struct learn learn;
 	struct relay_options options;
 	bool stopping;
 	/* See relay/operate.h. */
