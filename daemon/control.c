@@ -41,7 +41,8 @@ static void serve(struct control_client *c);
 
 void control_put(struct control_client *c, json_t *object)
 {
-	char *text = json_dumps(object, JSON_COMPACT | JSON_PRESERVE_ORDER);
+	char *text = json_dumps(object,
+	    JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(12));
 
 	ASSERT(text != NULL);
 	if (c->conn != NULL) {
@@ -146,6 +147,7 @@ static const struct verb {
 } verbs[] = {
 	{ "status", control_status },
 	{ "queue", control_queue },
+	{ "connections", control_connections },
 	{ "count", verb_count },
 	{ "show", control_show },
 	{ "retry", control_retry },

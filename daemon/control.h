@@ -6,6 +6,7 @@
  * one a line, then "OK" or "ERR CODE text" (CODE as in sysexits(3)).
  *
  *   status          one object: the state of everything
+ *   connections     one object a connection to SES, see control_connections.c
  *   queue [STATE]   one object a message: id, state, size, arrival, sender,
  *                   recipients, attempts, next_attempt, last_reply; one that
  *                   cannot be read has "damaged" instead of its envelope

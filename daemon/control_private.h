@@ -2,6 +2,7 @@
  * Between control.c (socket, clients, short verbs) and the verbs:
  *
  *   control_report.c   status
+ *   control_connections.c  connections
  *   control_queue.c    queue, show
  *   control_operate.c  retry, hold, release, delete, pause, resume
  *   control_drain.c    drain
@@ -57,6 +58,7 @@ void control_yield(
 void control_progress(struct control_client *c, uint64_t n);
 
 void control_status(struct control_client *c, struct slice args);
+void control_connections(struct control_client *c, struct slice args);
 void control_queue(struct control_client *c, struct slice args);
 void control_show(struct control_client *c, struct slice args);
 void control_retry(struct control_client *c, struct slice args);

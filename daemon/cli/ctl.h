@@ -7,6 +7,7 @@
  *   ctl_offline.c   the same answers from the spool, when the daemon is down
  *   ctl_print.c     text, numbers and times for people
  *   ctl_status.c    the screen of `status`
+ *   ctl_connections.c  the table of `connections`
  *   ctl_queue.c     the table of `queue`, and `show`
  *   ctl_mailq.c     `mailq`: the queue in Postfix's forms
  *   ctl_operate.c   verbs that change messages, and the whole
@@ -35,7 +36,7 @@ struct ctl_options {
 	const char *file; /* -c; NULL: CTL_CONFIG_FILE, if it can be read */
 	const char *socket; /* -s; NULL: as the file says */
 	bool json;
-	bool list; /* queue -l */
+	bool list; /* queue -l, connections -l */
 	bool envelope, headers, body; /* show, failed */
 	bool log; /* show */
 	bool all, yes; /* --all, --yes */
@@ -126,6 +127,7 @@ const char *ctl_local_time(const char *text, char buf[CTL_BUF]);
 /* --- the verbs --- */
 
 int ctl_status(struct ctl_client *c, const struct ctl_options *options);
+int ctl_connections(struct ctl_client *c, const struct ctl_options *options);
 int ctl_queue(struct ctl_client *c, const struct ctl_options *options);
 int ctl_show(struct ctl_client *c, const struct ctl_options *options);
 int ctl_mailq(struct ctl_client *c, const struct ctl_options *options);

@@ -301,7 +301,8 @@ static bool take_object(struct answer *a, json_t *object)
 				 : EXIT_FAILURE);
 	if (!c->json)
 		return a->fn(a->ctx, object);
-	json_dumpf(object, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
+	json_dumpf(object, stdout,
+	    JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(12));
 	putchar('\n');
 	return true;
 }

@@ -22,6 +22,9 @@ static const char usage_text[] =
     "usage: sesrelayctl [-c FILE] [-s SOCKET] [--json] VERB ...\n"
     "look:\n"
     "  status               the state of everything, on one screen\n"
+    "  connections [-l]     those to SES, and what each does; -l: with TLS "
+    "and\n"
+    "                       when it is renewed\n"
     "  queue [-l] [STATE]   messages; -l: with all recipients.  STATE: ready,\n"
     "                       waiting, active, held\n"
     "  mailq [-j]           the same as Postfix prints it\n"
@@ -154,6 +157,7 @@ struct verb {
 
 static const struct verb verbs[] = {
 	{ "check", 0, 0, NULL, ctl_check, 0, NEEDS_NOTHING },
+	{ "connections", 0, 0, NULL, ctl_connections, OPT_LIST, NEEDS_DAEMON },
 	{ "count", 0, 0, NULL, run_count, 0, NEEDS_SPOOL },
 	{ "delete", 0, INT_MAX, check_ids, ctl_delete, OPT_ALL | OPT_YES,
 	    NEEDS_DAEMON },
@@ -330,7 +334,7 @@ static const char *check_options(
 		unsigned option;
 		const char *goes_with;
 	} rules[] = {
-		{ OPT_LIST, "-l goes with queue" },
+		{ OPT_LIST, "-l goes with queue and connections" },
 		{ OPT_POSTFIX, "-j goes with mailq" },
 		{ OPT_PARTS,
 		    "--envelope, --headers and --body go with show and "

@@ -152,9 +152,19 @@ static int64_t state_timeout(const struct outbound *o)
 	}
 }
 
+/* For the operator, who asks what a connection does, and for how long. */
+static void note_step(struct outbound *o)
+{
+	if (o->step == o->client.state)
+		return;
+	o->step = o->client.state;
+	o->step_since_us = clock_mono_us();
+}
+
 /* Do what the machine says. */
 static void follow(struct outbound *o, struct client_out *out)
 {
+	note_step(o);
 	if (out->settle)
 		settle(o);
 	if (out->close) {
@@ -314,6 +324,7 @@ static void check_body_sent(struct outbound *o)
 	    conn_written(o->conn) < o->body_end)
 		return;
 	client_on_body_sent(&o->client);
+	note_step(o);
 	/* What ends behind the dot but began before is no answer to it. */
 	if (o->parser.n_lines > 0)
 		lose(o, LOSS_PROTOCOL, "a reply began within the content");
@@ -335,6 +346,7 @@ static void on_connected(void *ctx)
 	o->client_options.auth = &o->upstream->auth;
 	reply_parser_init(&o->parser);
 	client_init(&o->client, &o->client_options, &out);
+	o->step_since_us = clock_mono_us();
 	follow(o, &out);
 }
 

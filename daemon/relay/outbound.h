@@ -50,6 +50,8 @@ struct outbound {
 	struct client client;
 	struct client_options client_options;
 	struct reply_parser parser;
+	enum client_state step; /* that it is in... */
+	int64_t step_since_us; /* ...since then */
 	bool logged_in;
 	bool told_closed;
 

@@ -17,6 +17,7 @@
 #include "policy/rotate.h"
 #include "smtp/classify.h"
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #define POOL_MAX_PORTS 16
@@ -102,6 +103,30 @@ int pool_port(const struct pool *pool);
 
 /* The endpoint that new connections go to. */
 const char *pool_host(const struct pool *pool);
+/* What one connection is like now; everything is a copy. */
+struct pool_connection_view {
+	unsigned number; /* conn= in the log */
+	enum pool_state state;
+	bool connected; /* TCP is there; ip and port are known before */
+	char ip[INET6_ADDRSTRLEN]; /* "" while the name is looked up */
+	uint16_t port;
+	bool wrapper;
+	char tls[96]; /* "TLSv1.3 with ..."; "" in clear */
+	const char *step; /* "resolve", "connect", or as in smtp/client.h */
+	const char *doing; /* the same in words */
+	int64_t step_us; /* for how long */
+	uint64_t message; /* queue id under way; 0: none */
+	int64_t age_us; /* since it began to connect */
+	unsigned n_messages, n_delivered;
+	/* Renewed at so many messages, or in that time; 0 before the login. */
+	unsigned max_messages;
+	int64_t expires_in_us;
+	/* Given up when it is free, however young; NULL: it is not. */
+	const char *replaced;
+	int mss; /* 0: the system's */
+};
+void pool_each(const struct pool *pool,
+    void (*fn)(void *ctx, const struct pool_connection_view *view), void *ctx);
 
 /* --- for relay/outbound --- */
 
