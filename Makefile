@@ -145,7 +145,7 @@ $(unit_floors): unit-%:
 jobs := $(shell nproc)
 again = $(MAKE) --no-print-directory SAN=$(SAN) CC=$(CC)
 
-.PHONY: check check-all e2e demo load outage fleet crash lint format fresh
+.PHONY: check check-all e2e demo load outage fleet account crash lint format fresh
 check:
 	@scripts/setup.sh check
 	@$(again) WERROR=1 -j$(jobs) programs tools build-unit
@@ -198,6 +198,13 @@ fleet:
 	@scripts/setup.sh demo
 	@$(again) -j$(jobs) programs tools
 	@BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) tests/bench/run_fleet.py
+
+# The password refused for a minute, the quota used up for two; 5 minutes.
+account:
+	@scripts/setup.sh demo
+	@$(again) -j$(jobs) programs tools
+	@BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) \
+		tests/bench/run_account.py $(if $(PATIENT),--patient)
 
 # Crashes, power cuts, failing calls and disks, clocks, a million messages.
 # `make crash ONLY="kill clock"` runs some; under 20 minutes in all.
@@ -305,6 +312,7 @@ help:
 	@echo "make load         20,000 messages, and the same under kill -9"
 	@echo "make outage       a minute without the upstream"
 	@echo "make fleet        eight relays share one account's sending rate"
+	@echo "make account      password refused, daily quota used up, under load"
 	@echo "make crash        kill -9, power cuts, failing disks, the clock, ..."
 	@echo "make faults       what SES or the network may do, stage by stage"
 	@echo "make fresh        make demo and make check on fresh Debian roots"
