@@ -22,7 +22,11 @@
 #define GROWTH 0.15 /* recipients/s, each second, at USUAL throttled */
 #define USUAL 0.01
 #define SEEN_MIN 0.0005
-#define GROWTH_MAX 0.01 /* of the rate, each second */
+/* Of the rate, each second.  Growth that is bound by a part of the rate keeps
+ * shares as they are; a slow sender needs the smaller steps. */
+#define GROWTH_MAX 0.02
+#define GROWTH_MAX_SLOW 0.01
+#define SLOW 2.0 /* recipients/s */
 #define QUIET 500 /* replies without a throttle: growth speeds up */
 #define QUIET_GROWTH_MAX 0.05
 #define SMOOTHING (1.0 / 200)
@@ -167,18 +171,18 @@ static void last_second(
 /* In recipients/s, each second. */
 static double growth(const struct pacer *p, int64_t now_us)
 {
+	double max = (p->rate < SLOW ? GROWTH_MAX_SLOW : GROWTH_MAX) * p->rate;
+	double a = GROWTH * sqrt(USUAL / fmax(p->throttled, SEEN_MIN));
+
 	if (p->rate < p->before * SEARCH_UP_TO &&
 	    now_us - p->throttled_us > FALL_EVERY_US * 2)
 		return SEARCH_GROWTH * p->rate;
-	double a = GROWTH * sqrt(USUAL / fmax(p->throttled, SEEN_MIN));
-
 	if (p->quiet > QUIET) {
 		double speed = (double)p->quiet / QUIET;
 
-		return fmin(fmax(a, GROWTH_MAX * p->rate) * speed,
-		    QUIET_GROWTH_MAX * p->rate);
+		return fmin(fmax(a, max) * speed, QUIET_GROWTH_MAX * p->rate);
 	}
-	return fmin(a, GROWTH_MAX * p->rate);
+	return fmin(a, max);
 }
 
 void pacer_on_taken(struct pacer *p, unsigned n, int64_t now_us)

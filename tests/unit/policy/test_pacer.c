@@ -140,7 +140,7 @@ static void test_grows_only_while_it_holds_back(void **state)
 		pacer_on_taken(&p, 1, now);
 	}
 	rate = pacer_rate(&p);
-	assert_true(rate > 105 && rate < 220);
+	assert_true(rate > 105 && rate < 300);
 }
 
 static void test_learned_is_capped(void **state)
