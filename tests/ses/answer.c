@@ -8,6 +8,7 @@
  * refusal and every rule that acted is journalled here and nowhere else.
  */
 #include "listener.h"
+#include "replies.h"
 #include "session.h"
 
 #include <stdarg.h>
@@ -21,6 +22,11 @@ void answer_set(struct answer *a, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(a->text, sizeof(a->text), fmt, ap);
 	va_end(ap);
+}
+
+void answer_reply(struct answer *a, const char *name)
+{
+	answer_set(a, "%s", reply_text(name));
 }
 
 struct rule *answer_rule(struct session *s, enum phase phase)
@@ -155,15 +161,22 @@ static void follow(
 				   : AFTER_HALFCLOSE;
 }
 
+static long vary(long ms)
+{
+	return (long)text_random_upto((unsigned long)ms);
+}
+
 static long latency(const struct session *s, enum phase phase)
 {
 	const struct settings *set = &s->server->set;
 
-	if (phase == PHASE_BODY || phase == PHASE_IDLE || phase == PHASE_TLS)
+	long ms = phase == PHASE_TLS ? 0 : set->latency_ms;
+
+	if (phase == PHASE_BODY || phase == PHASE_IDLE)
 		return 0;
-	if (phase == PHASE_DOT && set->dot_latency_ms > 0)
-		return set->dot_latency_ms;
-	return set->latency_ms;
+	if (phase < PHASE_OTHER && set->phase_latency_ms[phase] > 0)
+		ms = set->phase_latency_ms[phase];
+	return ms + vary(phase == PHASE_TLS && ms == 0 ? 0 : set->jitter_ms);
 }
 
 void answer_send(
@@ -185,7 +198,15 @@ void answer_send(
 	    (rule != NULL && (rule->actions & ACT_BYTEWISE));
 	s->drip_ms = rule != NULL ? rule->drip_ms : 0;
 	s->phase = phase;
-	if (rule != NULL)
-		delay += rule->delay_ms;
+	if (rule != NULL) {
+		delay += rule->delay_ms + vary(rule->jitter_ms);
+		if (rule->write_rate > 0)
+			s->write_rate = rule->write_rate;
+		if (rule->read_rate > 0)
+			s->read_rate = rule->read_rate;
+		s->rekey = rule->rekey;
+		s->silent = (rule->actions & ACT_NO_CLOSE_NOTIFY) != 0;
+		s->cancels = (rule->actions & ACT_USER_CANCELED) != 0;
+	}
 	session_send(s, delay);
 }

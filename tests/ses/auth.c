@@ -6,6 +6,7 @@
  * complete, so that a rule on AUTH counts attempts and not lines. The
  * journal names the user, never the password.
  */
+#include "replies.h"
 #include "session.h"
 
 #include <stdio.h>
@@ -32,6 +33,26 @@ static void note(
 	journal_end(j);
 }
 
+/* The one pair of `user' and `password', or NAME:PASSWORD in `users'. */
+static bool known(
+    const struct settings *set, const char *user, const char *password)
+{
+	size_t n = strlen(user), len = strlen(password);
+
+	if (strcmp(user, set->user) == 0 &&
+	    strcmp(password, set->password) == 0)
+		return true;
+	for (const char *p = set->users; *p != '\0'; p += strspn(p, " ")) {
+		size_t word = strcspn(p, " ");
+
+		if (word == n + 1 + len && strncmp(p, user, n) == 0 &&
+		    p[n] == ':' && strncmp(p + n + 1, password, len) == 0)
+			return true;
+		p += word;
+	}
+	return false;
+}
+
 static void verdict(struct session *s, const char *mechanism, const char *user,
     const char *password)
 {
@@ -42,17 +63,15 @@ static void verdict(struct session *s, const char *mechanism, const char *user,
 
 	s->state = SESSION_COMMAND;
 	if (answer_runs(rule, PHASE_AUTH)) {
-		if (strcmp(user, set->user) != 0 ||
-		    strcmp(password, set->password) != 0) {
-			answer_set(&a,
-			    "535 Authentication Credentials "
-			    "Invalid");
-		} else if (strcmp(set->account, "unsubscribed") == 0) {
-			answer_set(&a, "535 Account not subscribed to SES");
-		} else {
+		if (!known(set, user, password) ||
+		    strcmp(set->account, "invalid") == 0)
+			answer_reply(&a, "credentials");
+		else if (strcmp(set->account, "unsubscribed") == 0 ||
+		    strcmp(set->account, "auth-temporary") == 0)
+			answer_reply(&a, set->account);
+		else
 			answer_set(&a, "235 Authentication successful.");
-			ok = true;
-		}
+		ok = a.text[0] == '2';
 	}
 	s->authenticated = ok;
 	note(s, mechanism, user, ok);
@@ -157,16 +176,14 @@ void auth_begin(struct session *s, const char *args)
 	bool plain_asked = n == 5 && text_prefix(args, "PLAIN");
 
 	if (s->io.ssl == NULL)
-		say(s, "530 Must issue a STARTTLS command first");
+		say(s, reply_text("need-tls"));
 	else if (s->authenticated)
-		say(s, "503 Refusing any other AUTH command.");
+		say(s, reply_text("auth-again"));
 	else if (n == 0)
 		say(s, "501 Syntax: AUTH mechanism [initial-response]");
 	else if (!offered(s->server->set.auth, args, n) ||
 	    !(plain_asked || (n == 5 && text_prefix(args, "LOGIN"))))
-		say(s,
-		    "504 The requested authentication mechanism is not "
-		    "supported");
+		say(s, reply_text("mechanism"));
 	else if (plain_asked)
 		begin_plain(s, initial);
 	else

@@ -101,9 +101,9 @@ static bool qualified(const struct path *p)
 static bool barred(const struct session *s, struct answer *a)
 {
 	if (s->io.ssl == NULL)
-		answer_set(a, "530 Must issue a STARTTLS command first");
+		answer_reply(a, "need-tls");
 	else if (!s->authenticated)
-		answer_set(a, "530 Authentication required");
+		answer_reply(a, "need-auth");
 	else
 		return false;
 	return true;
@@ -159,11 +159,9 @@ static void do_starttls(struct session *s, const char *args, struct answer *a)
 	if (*args != '\0') {
 		answer_set(a, "501 Syntax error (no parameters allowed)");
 	} else if (s->io.ssl != NULL) {
-		answer_set(a,
-		    "454 TLS not available due to temporary reason: "
-		    "TLS already active");
+		answer_reply(a, "tls-unavailable");
 	} else if (s->mode == MODE_PLAIN) {
-		answer_set(a, "454 TLS not supported");
+		answer_reply(a, "tls-unsupported");
 	} else {
 		command_reset(s);
 		answer_set(a, "220 Ready to start TLS");
@@ -182,22 +180,20 @@ static void do_mail(struct session *s, const char *args, struct answer *a)
 	if (verdict_capped(s, "mail", a))
 		return;
 	if (s->from != NULL) {
-		answer_set(a, "503 5.5.1 Sender already specified.");
+		answer_reply(a, "sender-specified");
 		return;
 	}
 	path_parse(s, args, "FROM:", &p);
 	if (!qualified(&p)) {
-		answer_set(a,
-		    text_prefix(args, "FROM:")
-			? "501 Invalid MAIL FROM address provided"
-			: "501 Syntax: MAIL FROM: <address>");
+		answer_reply(a,
+		    text_prefix(args, "FROM:") ? "bad-sender" : "syntax-mail");
 		return;
 	}
 	size = strcasestr(p.params, " SIZE=");
 	if (size != NULL && set->size_advertised > 0 &&
 	    strtoull(size + 6, NULL, 10) >
 		(unsigned long long)set->size_advertised) {
-		answer_set(a, "552 5.3.4 Message size exceeds fixed limit");
+		answer_reply(a, "fixed-limit");
 		return;
 	}
 	s->from = xstrdup(p.addr);
@@ -212,19 +208,17 @@ static void do_rcpt(struct session *s, const char *args, struct answer *a)
 	if (barred(s, a))
 		return;
 	if (s->from == NULL) {
-		answer_set(a, "503 5.5.1 Error: need MAIL command");
+		answer_reply(a, "need-mail");
 		return;
 	}
 	path_parse(s, args, "TO:", &p);
 	if (!qualified(&p)) {
-		answer_set(a,
-		    text_prefix(args, "TO:")
-			? "501 Invalid RCPT TO address provided"
-			: "501 Syntax: RCPT TO: <address>");
+		answer_reply(a,
+		    text_prefix(args, "TO:") ? "bad-recipient" : "syntax-rcpt");
 		return;
 	}
 	if (s->rcpt_count == RECIPIENTS_KEPT) {
-		answer_set(a, "452 Error: too many recipients");
+		answer_reply(a, "too-many-recipients");
 		return;
 	}
 	if (s->rcpt_count == s->rcpt_cap) {
@@ -247,9 +241,9 @@ static void do_data(struct session *s, const char *args, struct answer *a)
 	if (barred(s, a) || verdict_capped(s, "data", a))
 		return;
 	if (s->from == NULL) {
-		answer_set(a, "503 5.5.1 Error: need MAIL command");
+		answer_reply(a, "need-mail");
 	} else if (s->rcpt_count == 0) {
-		answer_set(a, "503 5.5.1 Error: need RCPT command");
+		answer_reply(a, "need-rcpt");
 	} else {
 		body_begin(&s->body, (size_t)s->server->set.max_size);
 		s->state = SESSION_BODY;
@@ -284,7 +278,7 @@ static void do_vrfy(struct session *s, const char *args, struct answer *a)
 {
 	(void)s;
 	(void)args;
-	answer_set(a, "502 VRFY command is disabled");
+	answer_reply(a, "disabled");
 }
 
 static const struct command {
@@ -373,7 +367,7 @@ void command_line(struct session *s, const char *line, size_t len)
 {
 	size_t n = strcspn(line, " ");
 	const char *args = line + n + strspn(line + n, " ");
-	struct answer a = { .text = "500 Error: command not implemented" };
+	struct answer a = { .text = "" };
 
 	(void)len;
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
@@ -389,5 +383,6 @@ void command_line(struct session *s, const char *line, size_t len)
 		return;
 	}
 	session_violation(s, VIOLATION_UNKNOWN_COMMAND, line);
+	answer_reply(&a, "not-implemented");
 	answer_send(s, PHASE_OTHER, NULL, &a);
 }

@@ -7,11 +7,20 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+enum journal_shown {
+	JOURNAL_NOTHING,
+	JOURNAL_MESSAGES, /* not connections and logins */
+	JOURNAL_ALL,
+};
+
 /* The record of what was accepted and what happened: JSON, one a line. */
 struct journal {
 	int fd; /* -1: nothing is kept */
 	const char *store; /* directory of accepted contents, or NULL */
 	struct buf pending; /* lines not yet written */
+	enum journal_shown shown; /* what also goes to standard output */
+	bool showing; /* the line in progress does */
+	struct buf console; /* not yet written there */
 	EVP_MD *sha256;
 	EVP_MD_CTX *digest;
 };
@@ -32,6 +41,8 @@ void journal_sha256(
     struct journal *j, const char *key, const char *bytes, size_t n);
 void journal_end(struct journal *j);
 
+/* Text for standard output, if anything is shown there. */
+void journal_say(struct journal *j, const char *text, size_t n);
 /* Writes what is pending; called before replies leave. */
 void journal_flush(struct journal *j);
 /* Keeps a content as <store>/<id>.eml. */

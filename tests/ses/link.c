@@ -3,7 +3,7 @@
  *
  * Owns the fd, the SSL and both buffers of a connection; knows nothing of
  * events and nothing of SMTP. SSL works on the fd itself, not on a libevent
- * filter, because the faults need control of every record, FIN and RST.
+ * filter, because the faults need control of every byte, FIN and RST.
  * Invariants: the OpenSSL error queue is empty before each SSL call; one
  * call of link_write is one record unless bytewise; after a TLS failure
  * nothing is written, not even an alert of ours.
@@ -100,6 +100,45 @@ bool link_more(const struct link *l)
 	return l->ssl != NULL && SSL_has_pending(l->ssl) == 1;
 }
 
+/* How many of n bytes may leave now; if none, wait_ms says for how long. */
+static size_t allowed(struct link *l, size_t n)
+{
+	double rate = (double)l->write_rate, most = rate / 20;
+	uint64_t now;
+
+	l->wait_ms = 0;
+	if (l->write_rate == 0)
+		return n;
+	now = clock_us();
+	if (l->credit_us != 0)
+		l->credit += rate * (double)(now - l->credit_us) / 1e6;
+	else
+		l->credit = 1;
+	l->credit_us = now;
+	if (l->credit > most)
+		l->credit = most > 1 ? most : 1;
+	if (l->credit < 1) {
+		l->wait_ms = (long)((1 - l->credit) * 1000 / rate) + 1;
+		return 0;
+	}
+	return n < (size_t)l->credit ? n : (size_t)l->credit;
+}
+
+ssize_t link_send(struct link *l, const char *p, size_t n)
+{
+	ssize_t done;
+
+	n = allowed(l, n);
+	if (n == 0) {
+		errno = EAGAIN;
+		return -1;
+	}
+	done = send(l->fd, p, n, MSG_NOSIGNAL);
+	if (done > 0)
+		l->credit -= (double)done;
+	return done;
+}
+
 static enum link_status write_some(struct link *l, size_t n)
 {
 	const char *p = l->out.data + l->out_done;
@@ -112,7 +151,7 @@ static enum link_status write_some(struct link *l, size_t n)
 		if (done <= 0)
 			return ssl_status(l, (int)done);
 	} else {
-		done = send(l->fd, p, n, MSG_NOSIGNAL);
+		done = link_send(l, p, n);
 		if (done < 0)
 			return socket_status();
 	}
@@ -141,19 +180,6 @@ enum link_status link_write(struct link *l)
 	return LINK_OK;
 }
 
-bool link_start_tls(struct link *l, SSL_CTX *ctx)
-{
-	l->in_start = 0;
-	l->in_len = 0;
-	l->ssl = SSL_new(ctx);
-	if (l->ssl == NULL || SSL_set_fd(l->ssl, l->fd) != 1) {
-		ERR_clear_error();
-		return false;
-	}
-	SSL_set_accept_state(l->ssl);
-	return true;
-}
-
 enum link_status link_handshake(struct link *l)
 {
 	int n;
@@ -164,12 +190,14 @@ enum link_status link_handshake(struct link *l)
 	return n == 1 ? LINK_OK : ssl_status(l, n);
 }
 
-void link_finish(struct link *l, bool close_notify)
+void link_finish(struct link *l, enum link_end how)
 {
 	if (l->fd < 0)
 		return;
-	if (l->ssl != NULL && close_notify && !l->broken &&
-	    SSL_is_init_finished(l->ssl)) {
+	l->write_rate = 0;
+	if (l->ssl != NULL && how != LINK_END_BARE && !l->broken &&
+	    SSL_is_init_finished(l->ssl) &&
+	    !(how == LINK_END_CANCELED && alert_user_canceled(l))) {
 		ERR_clear_error();
 		(void)SSL_shutdown(l->ssl);
 		ERR_clear_error();
@@ -192,36 +220,4 @@ void link_reset(struct link *l)
 		(void)setsockopt(
 		    l->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	link_close(l);
-}
-
-SSL_CTX *link_context(const char *cert, const char *key, int max_version)
-{
-	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
-	int min = max_version < TLS1_2_VERSION ? TLS1_VERSION : TLS1_2_VERSION;
-
-	if (ctx == NULL)
-		return NULL;
-	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION);
-	SSL_CTX_set_mode(ctx,
-	    SSL_MODE_ENABLE_PARTIAL_WRITE |
-		SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-	/* One read(2) a wake-up instead of one for header and body each. */
-	SSL_CTX_set_read_ahead(ctx, 1);
-	(void)SSL_CTX_set_session_id_context(
-	    ctx, (const unsigned char *)"sesd", 4);
-	/* TLS 1.1 signs with SHA-1, which only level 0 still permits. */
-	if (max_version < TLS1_2_VERSION)
-		(void)SSL_CTX_set_cipher_list(ctx, "DEFAULT:@SECLEVEL=0");
-	if (SSL_CTX_set_min_proto_version(ctx, min) != 1 ||
-	    SSL_CTX_set_max_proto_version(ctx, max_version) != 1 ||
-	    SSL_CTX_use_certificate_chain_file(ctx, cert) != 1 ||
-	    SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1 ||
-	    SSL_CTX_check_private_key(ctx) != 1) {
-		fprintf(stderr, "sesd: %s, %s: %s\n", cert, key,
-		    ERR_reason_error_string(ERR_peek_error()));
-		ERR_clear_error();
-		SSL_CTX_free(ctx);
-		return NULL;
-	}
-	return ctx;
 }

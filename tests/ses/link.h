@@ -6,6 +6,7 @@
 #include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 enum { LINK_IN_BYTES = 32768 };
 
@@ -29,6 +30,15 @@ struct link {
 	char error[160]; /* last TLS error in words */
 	struct buf out;
 	size_t out_done; /* bytes of out already written */
+	long write_rate; /* bytes a second on the wire, 0 = no limit */
+	double credit; /* bytes that may leave now */
+	uint64_t credit_us;
+	long wait_ms; /* blocked by write_rate for so long, or 0 */
+	bool wire_eof; /* the last read of the socket said so */
+	bool rekeying; /* a change of keys is on its way */
+	unsigned char secret[64]; /* of our records in TLS 1.3 */
+	size_t secret_len;
+	uint64_t records; /* sent under it */
 	size_t in_start; /* first byte not yet consumed */
 	size_t in_len; /* end of what was read */
 	char in[LINK_IN_BYTES];
@@ -44,17 +54,44 @@ enum link_status link_read(struct link *l);
 bool link_more(const struct link *l);
 /* Writes what is in out; LINK_OK when out is empty. */
 enum link_status link_write(struct link *l);
-/* Goes over to TLS as the server; then link_handshake until LINK_OK. */
-bool link_start_tls(struct link *l, SSL_CTX *ctx);
-enum link_status link_handshake(struct link *l);
+/* send(2) under the limit of write_rate. */
+ssize_t link_send(struct link *l, const char *p, size_t n);
 
-/* FIN, after a close_notify if wanted and possible; the fd stays open. */
-void link_finish(struct link *l, bool close_notify);
+enum link_end {
+	LINK_END_TLS, /* close_notify, if in TLS, then FIN */
+	LINK_END_CANCELED, /* user_canceled, close_notify, FIN */
+	LINK_END_BARE, /* FIN alone */
+};
+
+/* Says that nothing more will be sent; the fd stays open. */
+void link_finish(struct link *l, enum link_end how);
 void link_close(struct link *l);
 /* RST. */
 void link_reset(struct link *l);
 
-/* A context for --cert, --key and --tls-max; NULL after a line on stderr. */
-SSL_CTX *link_context(const char *cert, const char *key, int max_version);
+/* tls.c. */
+
+/* Versions are "1.0" to "1.3"; ciphers may be "". */
+struct link_tls {
+	const char *min, *max, *ciphers;
+};
+
+/* Goes over to TLS as the server; then link_handshake until LINK_OK. */
+bool link_start_tls(struct link *l, SSL_CTX *ctx, const struct link_tls *conf);
+enum link_status link_handshake(struct link *l);
+/* Asks for new keys (TLS 1.3), or a new handshake; again while blocked. */
+enum link_status link_rekey(struct link *l);
+bool link_ciphers_known(const char *list);
+/* A context without a certificate; NULL if there is no memory. */
+SSL_CTX *link_context_new(void);
+/* One for --cert and --key; NULL after a line on stderr. */
+SSL_CTX *link_context(const char *cert, const char *key);
+
+/* alert.c. */
+
+void alert_prepare(SSL_CTX *ctx);
+void alert_watch(struct link *l);
+/* Ends TLS 1.3 with user_canceled; false if that can't be done. */
+bool alert_user_canceled(struct link *l);
 
 #endif

@@ -89,13 +89,11 @@ int listener_bind(const char *addr_port, bool with_listen)
 	wrong = colon == NULL ? EAI_NONAME
 			      : getaddrinfo(name, colon + 1, &hints, &ai);
 	if (wrong != 0) {
-		fprintf(
-		    stderr, "sesd: %s: %s\n", addr_port, gai_strerror(wrong));
+		complain("%s: %s", addr_port, gai_strerror(wrong));
 	} else {
 		fd = bind_one(ai, with_listen);
 		if (fd < 0)
-			fprintf(stderr, "sesd: %s: %s\n", addr_port,
-			    strerror(errno));
+			complain("%s: %s", addr_port, strerror(errno));
 		freeaddrinfo(ai);
 	}
 	free(host);
@@ -125,8 +123,7 @@ bool listener_add(struct server *sv, const char *spec)
 		sv->listener_count++;
 		return true;
 	}
-	fprintf(
-	    stderr, "sesd: %s: not ADDR:PORT:starttls|wrapper|plain\n", spec);
+	complain("%s: not ADDR:PORT:starttls|wrapper|plain", spec);
 	return false;
 }
 

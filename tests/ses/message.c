@@ -83,6 +83,25 @@ static void add_line(struct message *m, const char *line, const char *end)
 	h->value_len = (size_t)(end - colon - 1);
 }
 
+bool message_header(
+    const struct message *m, const char *name, char *out, size_t cap)
+{
+	for (size_t i = 0; i < m->count; i++) {
+		const struct header *h = &m->headers[i];
+		const char *p = h->value, *end = p + h->value_len;
+
+		if (!name_is(h, name, strlen(name)))
+			continue;
+		while (p < end && isspace((unsigned char)*p))
+			p++;
+		while (end > p && isspace((unsigned char)end[-1]))
+			end--;
+		(void)snprintf(out, cap, "%.*s", (int)(end - p), p);
+		return true;
+	}
+	return false;
+}
+
 static void find_id(struct message *m)
 {
 	m->id[0] = '\0';
@@ -304,6 +323,13 @@ void message_unverified(const struct message *m, const char *envelope,
 		while (next_address(&s))
 			check_identity(s.out, verified, failed);
 	}
+}
+
+void message_sandboxed(
+    const char *rcpt, const char *verified, struct buf *failed)
+{
+	if (!is_verified(rcpt, "simulator.amazonses.com"))
+		check_identity(rcpt, verified, failed);
 }
 
 int address_fault(const char *addr)

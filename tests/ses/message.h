@@ -39,6 +39,13 @@ bool message_fault(const struct message *m, char *out, size_t cap);
 void message_unverified(const struct message *m, const char *envelope,
     const char *verified, struct buf *failed);
 
+/* The same for a recipient of an account in the sandbox. */
+void message_sandboxed(
+    const char *rcpt, const char *verified, struct buf *failed);
+/* The first field of this name, trimmed; false if there is none. */
+bool message_header(
+    const struct message *m, const char *name, char *out, size_t cap);
+
 /* 0, or one of these for an address that only the end of DATA refuses. */
 enum { ADDRESS_USER = 1, ADDRESS_DOMAIN };
 int address_fault(const char *addr);

@@ -7,6 +7,7 @@
  * listener_matches knows them and means all of them when it is missing.
  */
 #include "listener.h"
+#include "makecert.h"
 #include "session.h"
 
 #include <stdlib.h>
@@ -162,20 +163,47 @@ static const char *do_listeners(
 	return NULL;
 }
 
-/* CERT KEY [WHERE] */
+/* CERT KEY [WHERE], or KIND [WHERE] */
 static const char *do_cert(struct server *sv, const char *args, struct buf *out)
 {
-	const char *wrong = "these are no certificate and key";
+	const char *wrong = "these are no certificate and key", *where;
 	struct words w;
 	SSL_CTX *ctx;
+	bool made;
 
 	(void)out;
 	words_split(&w, args);
-	ctx = link_context(w.word[0], w.word[1], sv->tls_max);
+	made = certificate_kind(w.word[0]);
+	where = w.word[made ? 1 : 2];
+	if (made)
+		ctx = authority_context(server_authority(sv), w.word[0]);
+	else
+		ctx = link_context(w.word[0], w.word[1]);
 	if (ctx != NULL)
-		wrong = listener_set_tls(sv, w.word[2], ctx);
+		wrong = listener_set_tls(sv, where, ctx);
 	free(w.copy);
 	return wrong;
+}
+
+/* "STRING" [WHERE]: bytes that nobody asked for. */
+static const char *do_say(struct server *sv, const char *args, struct buf *out)
+{
+	const char *end = *args == '"' ? args + 1 : "";
+	struct buf bytes = { 0 };
+	unsigned n = 0;
+
+	while (*end != '\0' && *end != '"')
+		end += end[0] == '\\' && end[1] != '\0' ? 2 : 1;
+	if (*end != '"' ||
+	    !text_unescape(args + 1, (size_t)(end - args - 1), false, &bytes)) {
+		buf_free(&bytes);
+		return "not a \"string\"";
+	}
+	end += 1 + strspn(end + 1, " \t");
+	n = server_say(sv, bytes.data, bytes.len, end);
+	buf_free(&bytes);
+	buf_addf(out, "%u connections\n", n);
+	return listener_any(sv, end) ? NULL : "no such listener";
 }
 
 static const char *do_clients(
@@ -214,6 +242,7 @@ static const struct {
 	{ "drop-connections", do_drop },
 	{ "refuse", do_refuse },
 	{ "block", do_block },
+	{ "say", do_say },
 	{ "quit", do_quit },
 };
 
@@ -230,4 +259,10 @@ const char *order_run(struct server *sv, const char *line, struct buf *out)
 			    sv, line + n + strspn(line + n, " \t"), out);
 	}
 	return "no such command";
+}
+
+void orders_print(struct buf *out)
+{
+	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++)
+		buf_addf(out, "command %s\n", orders[i].name);
 }

@@ -9,10 +9,12 @@
  * acting never see a backslash. Combinations that could have no effect are
  * refused, because a fault that silently does not happen passes its test.
  */
+#include "replies.h"
 #include "rules.h"
 
 #include <ctype.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -24,6 +26,7 @@ struct parser {
 	const char *wrong;
 	enum token_kind kind;
 	char *text; /* of the token; strings still escaped */
+	bool closes; /* the reply is one that SES closes behind */
 };
 
 static const char *const fact_names[FACTS] = {
@@ -69,6 +72,8 @@ static const struct {
 	{ "bytewise", ACT_BYTEWISE },
 	{ "no-starttls", ACT_NO_STARTTLS },
 	{ "abort-tls", ACT_ABORT_TLS },
+	{ "no-close-notify", ACT_NO_CLOSE_NOTIFY },
+	{ "user-canceled", ACT_USER_CANCELED },
 };
 
 static bool op_char(char c)
@@ -217,44 +222,56 @@ static bool payload(struct parser *p, struct rule *rule, bool raw)
 		return fail(p, "more than one reply or raw");
 	rule->actions |= ACT_PAYLOAD;
 	next(p);
-	if (!string(p, !raw, &rule->payload))
+	if (!raw && p->kind == TOKEN_WORD) {
+		const struct reply *r = reply_find(p->text);
+
+		if (r == NULL)
+			return fail(
+			    p, "neither a \"string\" nor a reply's name");
+		buf_adds(&rule->payload, r->text);
+		p->closes = r->closes;
+		next(p);
+	} else if (!string(p, !raw, &rule->payload)) {
 		return false;
+	}
 	if (!raw)
 		buf_add(&rule->payload, "\r\n", 2);
 	return true;
 }
 
+/* The words with a number behind them, and where that goes. */
+static const struct {
+	const char *name;
+	long min;
+	size_t offset; /* of an unsigned long or long */
+	bool limits; /* it says when, not what */
+} counts[] = {
+	{ "skip", 0, offsetof(struct rule, skip), true },
+	{ "times", 1, offsetof(struct rule, times), true },
+	{ "every", 1, offsetof(struct rule, every), true },
+	{ "delay", 0, offsetof(struct rule, delay_ms), false },
+	{ "jitter", 1, offsetof(struct rule, jitter_ms), false },
+	{ "drip", 1, offsetof(struct rule, drip_ms), false },
+	{ "repeat", 1, offsetof(struct rule, repeat), false },
+	{ "write-rate", 1, offsetof(struct rule, write_rate), false },
+	{ "read-rate", 1, offsetof(struct rule, read_rate), false },
+	{ "rekey", 1, offsetof(struct rule, rekey), false },
+};
+
 /* A word with a number behind it; *known says whether it was one. */
 static bool counted(struct parser *p, struct rule *rule, bool *known)
 {
-	const struct {
-		const char *name;
-		long min;
-		unsigned long *count;
-		long *value;
-	} words[] = {
-		{ "skip", 0, &rule->skip, NULL },
-		{ "times", 1, &rule->times, NULL },
-		{ "every", 1, &rule->every, NULL },
-		{ "delay", 0, NULL, &rule->delay_ms },
-		{ "drip", 1, NULL, &rule->drip_ms },
-		{ "repeat", 1, NULL, &rule->repeat },
-	};
-
 	*known = false;
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
 		long n = 0;
 
-		if (!word_is(p, words[i].name))
+		if (!word_is(p, counts[i].name))
 			continue;
 		*known = true;
 		next(p);
-		if (!number(p, words[i].min, &n))
+		if (!number(p, counts[i].min, &n))
 			return false;
-		if (words[i].count != NULL)
-			*words[i].count = (unsigned long)n;
-		else
-			*words[i].value = n;
+		memcpy((char *)rule + counts[i].offset, &n, sizeof(n));
 		return true;
 	}
 	return true;
@@ -302,8 +319,19 @@ static bool sensible(struct parser *p, const struct rule *rule)
 		return fail(p, "repeat needs reply or raw");
 	if (rule->payload.len * (size_t)rule->repeat > 64UL << 20)
 		return fail(p, "more than 64 MiB to send");
-	if (a == 0 && rule->delay_ms == 0 && rule->drip_ms == 0 &&
-	    rule->inject.len == 0)
+	if ((a & (ACT_NO_CLOSE_NOTIFY | ACT_USER_CANCELED)) &&
+	    (a & (ACT_CLOSE | ACT_HALFCLOSE)) == 0 && ph != PHASE_QUIT &&
+	    ph != PHASE_IDLE)
+		return fail(p, "an alert needs close or halfclose");
+	if (rule->rekey > 0 &&
+	    (ph == PHASE_CONNECT || ph == PHASE_STARTTLS || ph == PHASE_TLS))
+		return fail(p, "rekey is for phases within TLS");
+	if (rule->read_rate > 0 && ph != PHASE_DATA && ph != PHASE_BODY)
+		return fail(p, "read-rate is for DATA and BODY");
+	if (a == 0 && rule->inject.len == 0 &&
+	    rule->delay_ms + rule->jitter_ms + rule->drip_ms +
+		    rule->write_rate + rule->read_rate + rule->rekey ==
+		0)
 		return fail(p, "a rule without an action");
 	return true;
 }
@@ -331,6 +359,8 @@ static bool parse(struct parser *p, struct rule *rule)
 		if (!action(p, rule))
 			return false;
 	}
+	if (p->closes && (rule->actions & ACT_ENDS) == 0)
+		rule->actions |= ACT_CLOSE;
 	return sensible(p, rule);
 }
 
@@ -350,4 +380,19 @@ struct rule *rule_parse(const char *text, const char **wrong)
 	*wrong = p.wrong;
 	rule_free(rule);
 	return NULL;
+}
+
+void rules_print_words(struct buf *out)
+{
+	for (int i = 0; i < PHASE_OTHER; i++)
+		buf_addf(out, "phase %s\n", phase_name((enum phase)i));
+	for (int i = 0; i < FACTS; i++)
+		buf_addf(out, "fact %s\n", fact_names[i]);
+	buf_adds(out, "action reply\naction raw\naction inject\n");
+	for (size_t i = 0; i < sizeof(plain_actions) / sizeof(plain_actions[0]);
+	     i++)
+		buf_addf(out, "action %s\n", plain_actions[i].name);
+	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
+		buf_addf(out, "%s %s\n", counts[i].limits ? "limit" : "action",
+		    counts[i].name);
 }

@@ -37,6 +37,8 @@ enum {
 	ACT_BYTEWISE = 128,
 	ACT_NO_STARTTLS = 256,
 	ACT_ABORT_TLS = 512,
+	ACT_NO_CLOSE_NOTIFY = 1024,
+	ACT_USER_CANCELED = 2048,
 	ACT_ENDS = ACT_CLOSE | ACT_RESET | ACT_STALL | ACT_HALFCLOSE,
 };
 
@@ -105,7 +107,10 @@ struct rule {
 	struct buf inject;
 	long repeat; /* the payload so many times */
 	long delay_ms;
+	long jitter_ms; /* up to so much more */
 	long drip_ms; /* between two bytes */
+	long write_rate, read_rate; /* from now on; 0: as set */
+	long rekey; /* so many new keys of TLS before the reply */
 };
 
 struct rules {
@@ -125,6 +130,8 @@ void rule_free(struct rule *rule);
 struct rule *rules_match(
     struct rules *r, enum phase phase, const struct facts *f);
 void rules_print(const struct rules *r, struct buf *out);
+/* One "phase X", "fact X", "limit X" or "action X" a line. */
+void rules_print_words(struct buf *out);
 const char *phase_name(enum phase phase);
 /* True if the first reply in bytes is a complete one of this phase's yes. */
 bool phase_success(enum phase phase, const char *bytes, size_t n);

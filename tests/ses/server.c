@@ -11,6 +11,7 @@
 #include "server.h"
 
 #include "listener.h"
+#include "makecert.h"
 #include "session.h"
 
 #include <fcntl.h>
@@ -89,7 +90,6 @@ bool server_init(struct server *sv)
 	settings_init(&sv->set);
 	rules_init(&sv->rules);
 	text_random(sv->software, 9, true);
-	sv->tls_max = TLS1_3_VERSION;
 	sv->base = event_base_new();
 	if (sv->base == NULL)
 		return false;
@@ -118,12 +118,20 @@ void server_fini(struct server *sv)
 	peers_free(&sv->peers);
 	settings_free(&sv->set);
 	SSL_CTX_free(sv->tls);
+	authority_free(sv->authority);
 	if (sv->turn != NULL)
 		event_free(sv->turn);
 	if (sv->base != NULL)
 		event_base_free(sv->base);
 	if (sv->spare_fd >= 0)
 		(void)close(sv->spare_fd);
+}
+
+struct authority *server_authority(struct server *sv)
+{
+	if (sv->authority == NULL)
+		sv->authority = authority_new(sv->hostname);
+	return sv->authority;
 }
 
 void server_settings_changed(struct server *sv)
@@ -143,4 +151,23 @@ void server_drop_connections(struct server *sv, bool reset, const char *where)
 		if (listener_matches(s->listener, where))
 			session_end(s, "drop", reset ? END_RESET : END_FIN);
 	}
+}
+
+unsigned server_say(
+    struct server *sv, const char *bytes, size_t n, const char *where)
+{
+	struct session *s;
+	unsigned count = 0;
+
+	TAILQ_FOREACH (s, &sv->live, link) {
+		if (s->state != SESSION_COMMAND || s->busy ||
+		    !listener_matches(s->listener, where))
+			continue;
+		buf_add(&s->io.out, bytes, n);
+		s->phase = PHASE_IDLE;
+		s->after = AFTER_READ;
+		session_send(s, 0);
+		count++;
+	}
+	return count;
 }

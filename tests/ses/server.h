@@ -14,6 +14,7 @@
 
 struct session;
 struct listener;
+struct authority;
 TAILQ_HEAD(session_list, session);
 
 /* How a port speaks. */
@@ -66,8 +67,9 @@ struct server {
 	struct stats stats;
 	struct peers peers;
 	struct quota quota;
-	SSL_CTX *tls;
-	int tls_max;
+	SSL_CTX *tls; /* of listeners without their own */
+	struct authority *authority; /* NULL until one is needed */
+	const char *hostname; /* for certificates it makes, or NULL */
 	char software[10]; /* of the greeting */
 	unsigned long last_txn;
 	struct session_list live; /* connections that speak */
@@ -83,10 +85,15 @@ struct server {
 
 bool server_init(struct server *sv);
 void server_fini(struct server *sv);
+/* The maker of certificates; never NULL. */
+struct authority *server_authority(struct server *sv);
 /* Runs the turn's end soon: journal, output of dirty sessions, the dead. */
 void server_wake(struct server *sv);
 /* After a setting changed: timers of living sessions. */
 void server_settings_changed(struct server *sv);
+/* Sends bytes to all that wait for a command; how many these are. */
+unsigned server_say(
+    struct server *sv, const char *bytes, size_t n, const char *where);
 /* Those that came by a listener of listener_matches(). */
 void server_drop_connections(struct server *sv, bool reset, const char *where);
 
@@ -97,6 +104,9 @@ void server_drop_connections(struct server *sv, bool reset, const char *where);
  * words that live for ever.
  */
 const char *order_run(struct server *sv, const char *line, struct buf *out);
+
+/* One "command NAME" a line. */
+void orders_print(struct buf *out);
 
 /* control.c. */
 

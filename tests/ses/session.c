@@ -1,11 +1,12 @@
 /*
- * The life of a connection: events, timers, output, and its one end.
+ * The life of a connection: events, timers, and its one end.
  *
  * Owns struct session and everything in it. A session is on exactly one of
  * the server's lists live, leaving, dead; session_end is the only way off
  * the first, session_free runs only at a turn's end. While `busy` a reply is
  * on its way and no input is taken; bytes that come meanwhile are the
- * client's violation. What input means is decided in stage.c.
+ * client's violation. What input means is decided in stage.c, how output leaves
+ * in output.c.
  */
 #include "session.h"
 
@@ -18,14 +19,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-enum { LEAVE_MS = 2000, FROZEN_POLL_MS = 500, READS_A_WAKE = 8 };
-
-static void add_timer(struct event *ev, long ms)
-{
-	struct timeval tv = { ms / 1000, (ms % 1000) * 1000 };
-
-	event_add(ev, &tv);
-}
+enum { LEAVE_MS = 2000, READS_A_WAKE = 8, SLOW_BUFFER = 8192 };
 
 void session_event(struct session *s, const char *event)
 {
@@ -53,6 +47,7 @@ void session_free(struct session *s)
 	event_del(&s->writable);
 	event_del(&s->delay);
 	event_del(&s->idle);
+	event_del(&s->resume);
 	link_close(&s->io);
 	link_fini(&s->io);
 	command_reset(s);
@@ -67,6 +62,7 @@ static void bury(struct session *s, struct session_list *from)
 	event_del(&s->writable);
 	event_del(&s->delay);
 	event_del(&s->idle);
+	event_del(&s->resume);
 	link_close(&s->io);
 	s->state = SESSION_DEAD;
 	TAILQ_REMOVE(from, s, link);
@@ -92,7 +88,7 @@ void session_end(struct session *s, const char *reason, enum session_end how)
 	if (how == END_RESET)
 		link_reset(&s->io);
 	else if (how == END_FIN)
-		link_finish(&s->io, !sv->set.no_close_notify);
+		link_finish(&s->io, session_farewell(s));
 	if (how != END_FIN || s->eof || s->io.broken) {
 		bury(s, &sv->live);
 		return;
@@ -103,8 +99,9 @@ void session_end(struct session *s, const char *reason, enum session_end how)
 	TAILQ_INSERT_TAIL(&sv->leaving, s, link);
 	event_del(&s->writable);
 	event_del(&s->idle);
+	event_del(&s->resume);
 	event_add(&s->readable, NULL);
-	add_timer(&s->delay, LEAVE_MS);
+	session_timer(&s->delay, LEAVE_MS);
 	server_wake(sv);
 }
 
@@ -141,7 +138,9 @@ static void on_delay(evutil_socket_t fd, short what, void *arg)
 		if (peer_is_gone(s))
 			session_end(s, "gone", END_NOW);
 		else
-			add_timer(&s->delay, FROZEN_POLL_MS);
+			session_freeze(s);
+	} else if (s->state == SESSION_HANDSHAKE && s->io.ssl != NULL) {
+		session_handshake(s);
 	} else {
 		journal_flush(&s->server->journal);
 		session_flush(s);
@@ -151,7 +150,7 @@ static void on_delay(evutil_socket_t fd, short what, void *arg)
 void session_arm_idle(struct session *s)
 {
 	if (s->server->set.idle_ms > 0)
-		add_timer(&s->idle, s->server->set.idle_ms);
+		session_timer(&s->idle, s->server->set.idle_ms);
 	else
 		event_del(&s->idle);
 }
@@ -167,100 +166,12 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
 	if (s->state >= SESSION_SINK)
 		return;
 	if (s->busy || left > 0) {
-		add_timer(&s->idle, left > 0 ? left : s->server->set.idle_ms);
+		session_timer(
+		    &s->idle, left > 0 ? left : s->server->set.idle_ms);
 		return;
 	}
 	session_arm_idle(s);
 	session_timed_out(s);
-}
-
-void session_send(struct session *s, long delay_ms)
-{
-	s->busy = true;
-	s->early = false;
-	/* What follows is not ours to read yet, or is meant to wait. */
-	if ((s->phase == PHASE_BODY || s->phase == PHASE_TLS) && !s->paused) {
-		event_del(&s->readable);
-		s->paused = true;
-	}
-	server_wake(s->server);
-	if (delay_ms > 0) {
-		add_timer(&s->delay, delay_ms);
-	} else if (!s->dirty) {
-		s->dirty = true;
-		TAILQ_INSERT_TAIL(&s->server->dirty, s, turn);
-	}
-}
-
-static void freeze(struct session *s)
-{
-	s->state = SESSION_FROZEN;
-	event_del(&s->readable);
-	add_timer(&s->delay, FROZEN_POLL_MS);
-}
-
-/* The reply has left. */
-static void sent(struct session *s)
-{
-	s->busy = false;
-	s->active_us = clock_us();
-	switch (s->after) {
-	case AFTER_READ:
-		break;
-	case AFTER_CLOSE:
-		session_end(s, s->why, END_FIN);
-		return;
-	case AFTER_RESET:
-		session_end(s, s->why, END_RESET);
-		return;
-	case AFTER_HALFCLOSE:
-		link_finish(&s->io, !s->server->set.no_close_notify);
-		s->state = SESSION_SINK;
-		break;
-	case AFTER_STALL:
-		if (s->phase == PHASE_BODY) {
-			freeze(s);
-			return;
-		}
-		s->state = SESSION_SINK;
-		break;
-	case AFTER_ABORT_TLS:
-		s->abort_tls = true;
-		session_start_tls(s);
-		return;
-	case AFTER_TLS:
-		session_start_tls(s);
-		return;
-	}
-	if (s->paused) {
-		s->paused = false;
-		event_add(&s->readable, NULL);
-	}
-	if (s->io.in_len > s->io.in_start || s->eof || s->body_done ||
-	    link_more(&s->io))
-		event_active(&s->readable, EV_READ, 0);
-}
-
-void session_flush(struct session *s)
-{
-	if (s->state >= SESSION_LEAVING)
-		return;
-	s->io.single = s->drip_ms > 0;
-	switch (link_write(&s->io)) {
-	case LINK_OK:
-		event_del(&s->writable);
-		sent(s);
-		break;
-	case LINK_BLOCKED:
-		if (s->drip_ms > 0)
-			add_timer(&s->delay, s->drip_ms);
-		else
-			event_add(&s->writable, NULL);
-		break;
-	default:
-		session_end(s, "write-failed", END_NOW);
-		break;
-	}
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
@@ -301,14 +212,61 @@ static void note_early(struct session *s)
 	    phase_name(s->phase));
 }
 
+/* The read_rate's debt is paid. */
+static void on_resume(evutil_socket_t fd, short what, void *arg)
+{
+	struct session *s = arg;
+
+	(void)fd;
+	(void)what;
+	s->slowed = false;
+	if (s->busy || s->state >= SESSION_FROZEN)
+		return;
+	s->paused = false;
+	event_add(&s->readable, NULL);
+	event_active(&s->readable, EV_READ, 0);
+}
+
+/*
+ * Content was read: pauses for as long as the rate wants. The kernel's buffer
+ * is made small, or it would take the whole message in our place.
+ */
+static void slow_down(struct session *s, size_t n)
+{
+	long rate = s->read_rate > 0 ? s->read_rate : s->server->set.read_rate;
+	uint64_t now = clock_us();
+	int small = SLOW_BUFFER;
+
+	if (rate == 0 || s->state != SESSION_BODY)
+		return;
+	if (s->credit_us == 0) {
+		(void)setsockopt(
+		    s->io.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+		s->credit_us = now;
+	}
+	s->read_credit += (double)rate * (double)(now - s->credit_us) / 1e6;
+	if (s->read_credit > 1)
+		s->read_credit = 1;
+	s->credit_us = now;
+	s->read_credit -= (double)n;
+	if (s->read_credit >= 0)
+		return;
+	s->slowed = s->paused = true;
+	event_del(&s->readable);
+	session_timer(
+	    &s->resume, (long)(-s->read_credit * 1000 / (double)rate) + 1);
+}
+
 /* One read and what it leads to; false when there is no more to be had. */
 static bool read_step(struct session *s)
 {
+	size_t before = s->io.in_len - s->io.in_start;
 	enum link_status st = s->eof ? LINK_BLOCKED : link_read(&s->io);
 
 	if (st == LINK_OK) {
 		s->active_us = clock_us();
 		note_early(s);
+		slow_down(s, s->io.in_len - before);
 	} else if (st == LINK_FULL && s->busy) {
 		s->paused = true;
 		event_del(&s->readable);
@@ -382,6 +340,7 @@ void session_new(struct listener *l, int fd, const char *peer)
 	    &s->writable, sv->base, fd, EV_WRITE | EV_PERSIST, on_writable, s);
 	evtimer_assign(&s->delay, sv->base, on_delay, s);
 	evtimer_assign(&s->idle, sv->base, on_idle, s);
+	evtimer_assign(&s->resume, sv->base, on_resume, s);
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	TAILQ_INSERT_TAIL(&sv->live, s, link);
 	count_connection(s);

@@ -50,7 +50,7 @@ struct session {
 	TAILQ_ENTRY(session) turn; /* in dirty, when .dirty */
 	struct server *server;
 	struct link io;
-	struct event readable, writable, delay, idle;
+	struct event readable, writable, delay, idle, resume;
 	struct listener *listener; /* it came by; outlives us */
 	enum mode mode;
 	enum session_state state;
@@ -66,12 +66,18 @@ struct session {
 	bool busy; /* no input is taken meanwhile */
 	bool early; /* early bytes were already noted */
 	bool paused; /* readable is not watched */
+	bool slowed; /* paused by read_rate, until .resume */
+	double read_credit; /* bytes; what was read too soon is negative */
+	uint64_t credit_us;
 	bool eof; /* they sent FIN */
 	const char *eof_reason;
 	enum phase phase; /* that the reply belongs to */
 	enum after after;
 	const char *why;
 	long drip_ms;
+	long write_rate, read_rate; /* by a rule; 0: as set */
+	long rekey; /* new keys still to be sent before the reply */
+	bool silent, cancels; /* by a rule: how TLS ends */
 	uint64_t active_us; /* last byte from or to the client */
 
 	/* The dialogue. */
@@ -104,14 +110,26 @@ void session_new(struct listener *l, int fd, const char *peer);
 void session_free(struct session *s);
 /* The one way out. */
 void session_end(struct session *s, const char *reason, enum session_end how);
-/* Writes what is queued and goes on as s->after says. */
-void session_flush(struct session *s);
 void session_arm_idle(struct session *s);
-/* Hands output over to the turn's end, delay_ms from now. */
-void session_send(struct session *s, long delay_ms);
 void session_violation(struct session *s, enum violation v, const char *detail);
 /* Begins a journal line about this session. */
 void session_event(struct session *s, const char *event);
+
+/* output.c: how replies leave. */
+
+/* Hands output over to the turn's end, delay_ms from now. */
+void session_send(struct session *s, long delay_ms);
+/* Writes what is queued and goes on as s->after says. */
+void session_flush(struct session *s);
+/* Neither reads nor answers any more, but notices when they are gone. */
+void session_freeze(struct session *s);
+/* Puts the write_rate that holds for this connection into effect. */
+void session_pace(struct session *s);
+/* Comes back when more may be written, in drip_ms at the earliest. */
+void session_await_room(struct session *s, long drip_ms);
+/* How TLS is to end. */
+enum link_end session_farewell(const struct session *s);
+void session_timer(struct event *ev, long ms);
 
 /* stage.c: what input means in each state. */
 
@@ -133,6 +151,8 @@ bool answer_runs(const struct rule *rule, enum phase phase);
 /* Sends a->text, or what the rule makes of it. */
 void answer_send(
     struct session *s, enum phase phase, struct rule *rule, struct answer *a);
+/* One of SES's replies by its name. */
+void answer_reply(struct answer *a, const char *name);
 void answer_set(struct answer *a, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -7,6 +7,7 @@
  * ms, s or m; a bare number is seconds for `idle` and milliseconds for the
  * latencies. What a setting means is decided where it is used.
  */
+#include "link.h"
 #include "settings.h"
 
 #include <errno.h>
@@ -14,7 +15,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum setting_type { S_RATE, S_COUNT, S_SECONDS, S_MILLIS, S_BOOL, S_TEXT };
+enum setting_type {
+	S_RATE,
+	S_COUNT,
+	S_SECONDS,
+	S_MILLIS,
+	S_BOOL,
+	S_TEXT, /* from here on: the struct owns a string */
+	S_USERS,
+	S_CIPHERS,
+};
 
 struct setting {
 	const char *name;
@@ -25,9 +35,14 @@ struct setting {
 };
 
 #define AT(field) offsetof(struct settings, field)
+#define LATENCY(name, phase)                                                   \
+	{                                                                      \
+		name, S_MILLIS, AT(phase_latency_ms[phase]), "0", NULL         \
+	}
 
 static const struct setting table[] = {
 	{ "rate", S_RATE, AT(rate), "0", NULL },
+	{ "rate_burst", S_SECONDS, AT(rate_burst_ms), "1s", NULL },
 	{ "daily", S_COUNT, AT(daily), "0", NULL },
 	{ "session_cap", S_COUNT, AT(session_cap), "0", NULL },
 	{ "session_cap_phase", S_TEXT, AT(session_cap_phase), "mail",
@@ -37,20 +52,43 @@ static const struct setting table[] = {
 	{ "max_recipients", S_COUNT, AT(max_recipients), "50", NULL },
 	{ "max_size", S_COUNT, AT(max_size), "41943040", NULL },
 	{ "latency", S_MILLIS, AT(latency_ms), "0", NULL },
-	{ "dot_latency", S_MILLIS, AT(dot_latency_ms), "0", NULL },
+	LATENCY("connect_latency", PHASE_CONNECT),
+	LATENCY("tls_latency", PHASE_TLS),
+	LATENCY("ehlo_latency", PHASE_EHLO),
+	LATENCY("starttls_latency", PHASE_STARTTLS),
+	LATENCY("auth_latency", PHASE_AUTH),
+	LATENCY("mail_latency", PHASE_MAIL),
+	LATENCY("rcpt_latency", PHASE_RCPT),
+	LATENCY("data_latency", PHASE_DATA),
+	LATENCY("dot_latency", PHASE_DOT),
+	LATENCY("rset_latency", PHASE_RSET),
+	LATENCY("noop_latency", PHASE_NOOP),
+	LATENCY("quit_latency", PHASE_QUIT),
+	{ "jitter", S_MILLIS, AT(jitter_ms), "0", NULL },
+	{ "write_rate", S_COUNT, AT(write_rate), "0", NULL },
+	{ "read_rate", S_COUNT, AT(read_rate), "0", NULL },
 	{ "bytewise", S_BOOL, AT(bytewise), "0", NULL },
 	{ "starttls_after_tls", S_BOOL, AT(starttls_after_tls), "0", NULL },
 	{ "size_advertised", S_COUNT, AT(size_advertised), "0", NULL },
 	{ "auth", S_TEXT, AT(auth), "PLAIN LOGIN", NULL },
 	{ "user", S_TEXT, AT(user), "AKIAIOSFODNN7EXAMPLE", NULL },
 	{ "password", S_TEXT, AT(password), "secret", NULL },
+	{ "users", S_USERS, AT(users), "", NULL },
 	{ "account", S_TEXT, AT(account), "ok",
-	    " ok paused unsubscribed denied " },
+	    " ok invalid unsubscribed auth-temporary paused denied "
+	    "unverified mailfrom-unverified configset-missing "
+	    "configset-paused configset-denied tenant-paused " },
 	{ "verified", S_TEXT, AT(verified), "", NULL },
+	{ "sandbox", S_BOOL, AT(sandbox), "0", NULL },
+	{ "configuration_sets", S_TEXT, AT(configuration_sets), "", NULL },
 	{ "region", S_TEXT, AT(region), "us-east-1", NULL },
 	{ "strict_headers", S_BOOL, AT(strict_headers), "1", NULL },
 	{ "trace", S_BOOL, AT(trace), "0", NULL },
 	{ "no_close_notify", S_BOOL, AT(no_close_notify), "0", NULL },
+	{ "user_canceled", S_BOOL, AT(user_canceled), "0", NULL },
+	{ "tls_min", S_TEXT, AT(tls_min), "1.2", " 1.0 1.1 1.2 1.3 " },
+	{ "tls_max", S_TEXT, AT(tls_max), "1.3", " 1.0 1.1 1.2 1.3 " },
+	{ "ciphers", S_CIPHERS, AT(ciphers), "", NULL },
 };
 
 #define SETTINGS (sizeof(table) / sizeof(table[0]))
@@ -120,6 +158,12 @@ static const char *set_bool(bool *out, const char *value)
 	return NULL;
 }
 
+static void replace(char **text, const char *value)
+{
+	free(*text);
+	*text = xstrdup(value);
+}
+
 static const char *set_text(char **out, const char *value, const char *choices)
 {
 	if (choices != NULL) {
@@ -134,8 +178,31 @@ static const char *set_text(char **out, const char *value, const char *choices)
 		if (!known)
 			return "not one of the possible values";
 	}
-	free(*out);
-	*out = xstrdup(value);
+	replace(out, value);
+	return NULL;
+}
+
+/* NAME:PASSWORD, any number of times. */
+static const char *set_users(char **out, const char *value)
+{
+	for (const char *p = value + strspn(value, " "); *p != '\0';
+	     p += strspn(p, " ")) {
+		size_t n = strcspn(p, " ");
+		const char *colon = memchr(p, ':', n);
+
+		if (colon == NULL || colon == p)
+			return "not NAME:PASSWORD with spaces between";
+		p += n;
+	}
+	replace(out, value);
+	return NULL;
+}
+
+static const char *set_ciphers(char **out, const char *value)
+{
+	if (value[0] != '\0' && !link_ciphers_known(value))
+		return "not a list of ciphers to OpenSSL";
+	replace(out, value);
 	return NULL;
 }
 
@@ -159,6 +226,10 @@ const char *settings_set(struct settings *s, const char *key, const char *value)
 			return set_bool(field(s, t), value);
 		case S_TEXT:
 			return set_text(field(s, t), value, t->choices);
+		case S_USERS:
+			return set_users(field(s, t), value);
+		case S_CIPHERS:
+			return set_ciphers(field(s, t), value);
 		}
 	}
 	return "no such setting";
@@ -187,7 +258,7 @@ void settings_init(struct settings *s)
 void settings_free(struct settings *s)
 {
 	for (size_t i = 0; i < SETTINGS; i++) {
-		if (table[i].type == S_TEXT) {
+		if (table[i].type >= S_TEXT) {
 			char **text = field(s, &table[i]);
 
 			free(*text);
@@ -218,9 +289,28 @@ void settings_print(const struct settings *s, struct buf *out)
 			buf_addf(out, "%d", *(const bool *)p);
 			break;
 		case S_TEXT:
+		case S_USERS:
+		case S_CIPHERS:
 			buf_adds(out, *(char *const *)p);
 			break;
 		}
 		buf_add(out, "\n", 1);
+	}
+}
+
+void settings_print_words(struct buf *out)
+{
+	for (size_t i = 0; i < SETTINGS; i++) {
+		const char *p = table[i].choices;
+
+		buf_addf(out, "setting %s\n", table[i].name);
+		if (p == NULL || strcmp(table[i].name, "account") != 0)
+			continue;
+		while (*(p += strspn(p, " ")) != '\0') {
+			size_t n = strcspn(p, " ");
+
+			buf_addf(out, "account %.*s\n", (int)n, p);
+			p += n;
+		}
 	}
 }

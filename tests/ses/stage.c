@@ -29,9 +29,7 @@ static void greet(struct session *s)
 			    "SimpleEmailService-d-%s %s",
 			    s->server->software, token);
 		} else {
-			answer_set(&a,
-			    "421 Too many concurrent SMTP "
-			    "connections");
+			answer_reply(&a, "too-many-connections");
 			a.after = AFTER_CLOSE;
 			a.why = "too-many-connections";
 		}
@@ -49,6 +47,11 @@ void session_begin(struct session *s)
 
 void session_start_tls(struct session *s)
 {
+	const struct settings *set = &s->server->set;
+	struct link_tls conf = { set->tls_min, set->tls_max, set->ciphers };
+	SSL_CTX *own = s->listener->tls;
+	SSL_CTX *ctx = own != NULL ? own : s->server->tls;
+
 	s->state = SESSION_HANDSHAKE;
 	s->was_starttls = s->mode != MODE_WRAPPER;
 	if (!s->tls_ruled) {
@@ -56,7 +59,7 @@ void session_start_tls(struct session *s)
 		struct answer a = { .after = AFTER_TLS };
 
 		s->tls_ruled = true;
-		if (rule != NULL) {
+		if (rule != NULL || set->phase_latency_ms[PHASE_TLS] > 0) {
 			answer_send(s, PHASE_TLS, rule, &a);
 			return;
 		}
@@ -66,8 +69,8 @@ void session_start_tls(struct session *s)
 	s->paused = false;
 	if (s->abort_tls)
 		return; /* until the first bytes of a ClientHello */
-	if (!link_start_tls(&s->io,
-		s->listener->tls != NULL ? s->listener->tls : s->server->tls)) {
+	session_pace(s);
+	if (!link_start_tls(&s->io, ctx, &conf)) {
 		session_end(s, "tls-failed", END_NOW);
 		return;
 	}
@@ -108,7 +111,7 @@ void session_handshake(struct session *s)
 	}
 	if (st == LINK_BLOCKED) {
 		if (SSL_want_write(s->io.ssl))
-			event_add(&s->writable, NULL);
+			session_await_room(s, 0);
 		else
 			event_del(&s->writable);
 		return;
@@ -133,9 +136,7 @@ void session_timed_out(struct session *s)
 		return;
 	}
 	if (answer_runs(rule, PHASE_IDLE))
-		answer_set(&a,
-		    "451 4.4.2 Timeout waiting for data from "
-		    "client.");
+		answer_reply(&a, "idle");
 	else
 		a.after = AFTER_READ;
 	answer_send(s, PHASE_IDLE, rule, &a);

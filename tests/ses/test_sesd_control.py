@@ -95,8 +95,10 @@ def test_command_line(certs, tmp_path):
     assert run("--help").stdout.startswith("Usage: sesd ")
     assert run("--version").stdout.startswith("sesd ")
     assert "idle=10000ms\n" in run("--settings").stdout
-    for args in ([], ["--frob"], ["--listen", "127.0.0.1:0:tls"],
-                 ["--listen", "127.0.0.1:0:starttls"],
+    for args in (["--frob"], ["--listen", "127.0.0.1:0:tls"],
+                 ["--key", "x"], ["extra"],
+                 ["--do", "refuse on 1", "--listen", "127.0.0.1:0:plain"],
+                 ["--do", "frob", "--listen", "127.0.0.1:0:plain"],
                  ["--rule", "on x"], ["--set", "rate=x"],
                  ["--rules", "/nowhere"], ["--tls-max", "2"]):
         assert run(*args).returncode == 2

@@ -6,7 +6,13 @@
  * memory ends the program, since a judge that goes on with half its evidence
  * is worse than none. Everything runs on the one loop thread.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include "text.h"
+
+#include <errno.h>
 
 #include <openssl/rand.h>
 #include <stdarg.h>
@@ -16,9 +22,20 @@
 #include <strings.h>
 #include <time.h>
 
+void complain(const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "%s: ", program_invocation_short_name);
+	va_start(ap, fmt);
+	(void)vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
+
 static void out_of_memory(void)
 {
-	fputs("sesd: out of memory\n", stderr);
+	complain("out of memory");
 	abort();
 }
 
@@ -271,4 +288,21 @@ void text_message_id(char *out, size_t cap)
 bool text_prefix(const char *s, const char *prefix)
 {
 	return strncasecmp(s, prefix, strlen(prefix)) == 0;
+}
+
+unsigned long text_random_upto(unsigned long n)
+{
+	return (unsigned long)(random_u64() % ((uint64_t)n + 1));
+}
+
+bool text_listed(const char *list, const char *word)
+{
+	for (const char *p = list; *p != '\0'; p += strspn(p, ", ")) {
+		size_t n = strcspn(p, ", ");
+
+		if (n > 0 && strlen(word) == n && strncasecmp(p, word, n) == 0)
+			return true;
+		p += n;
+	}
+	return false;
 }

@@ -26,6 +26,9 @@ void buf_addf(struct buf *b, const char *fmt, ...)
 void buf_add_json(struct buf *b, const char *s, size_t n);
 void buf_free(struct buf *b);
 
+/* "NAME: " and a line on stderr. */
+void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 /* Microseconds of the monotonic clock; seconds since 1970. */
 uint64_t clock_us(void);
 double clock_wall(void);
@@ -43,6 +46,12 @@ long base64_decode(const char *src, size_t n, char *out, size_t cap);
 void text_random(char *out, size_t n, bool upper);
 /* A message id in SES's shape; out holds at least 61 + 1 bytes. */
 void text_message_id(char *out, size_t cap);
+
+/* 0 ... n, each as likely. */
+unsigned long text_random_upto(unsigned long n);
+
+/* True if word is in a list with spaces or commas between its words. */
+bool text_listed(const char *list, const char *word);
 
 /* True if s begins with prefix, whatever the case. */
 bool text_prefix(const char *s, const char *prefix);

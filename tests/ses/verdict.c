@@ -17,9 +17,16 @@
 
 enum { MINUTES = 1440 };
 
-static void fill_bucket(struct quota *q, double rate)
+/* Recipients at once after a pause: a second's worth, if not set otherwise. */
+static double bucket_size(const struct settings *set)
 {
-	double cap = rate > 1 ? rate : 1;
+	double size = set->rate * (double)set->rate_burst_ms / 1000;
+
+	return size > 1 ? size : 1;
+}
+
+static void fill_bucket(struct quota *q, double rate, double cap)
+{
 	uint64_t now = clock_us();
 
 	if (q->filled_us == 0)
@@ -43,23 +50,23 @@ static void turn_day(struct quota *q)
 	q->minute_no = now;
 }
 
-/* Text of the throttling, or NULL after having taken n recipients. */
+/* Name of the reply, or NULL after having taken n recipients. */
 static const char *take_quota(struct server *sv, size_t n)
 {
 	struct quota *q = &sv->quota;
-	double rate = sv->set.rate, need = (double)n;
+	double rate = sv->set.rate, need = (double)n, cap;
 
 	turn_day(q);
 	if (sv->set.daily > 0 && q->day + n > (unsigned long)sv->set.daily)
-		return "454 Throttling failure: Daily message quota exceeded.";
+		return "daily";
 	if (rate > 0) {
-		fill_bucket(q, rate);
-		/* More than a second's worth must be possible: into debt. */
-		if (need > rate)
-			need = rate > 1 ? rate : 1;
+		cap = bucket_size(&sv->set);
+		fill_bucket(q, rate, cap);
+		/* More than the bucket holds must be possible: into debt. */
+		if (need > cap)
+			need = cap;
 		if (q->tokens < need)
-			return "454 Throttling failure: Maximum sending rate "
-			       "exceeded.";
+			return "rate";
 		q->tokens -= (double)n;
 	}
 	q->day += n;
@@ -75,32 +82,73 @@ bool verdict_capped(
 	if (set->session_cap == 0 || s->messages < set->session_cap ||
 	    strcmp(set->session_cap_phase, phase) != 0)
 		return false;
-	answer_set(a,
-	    "421 Connection closed by server. Maximum message count "
-	    "per session reached.");
+	answer_reply(a, "session-cap");
 	a->after = AFTER_CLOSE;
 	a->why = "session-cap";
 	return true;
 }
 
-static bool account_refuses(const struct settings *set, struct answer *a)
+static void configset_missing(struct answer *a, const char *name)
 {
-	if (strcmp(set->account, "paused") == 0)
+	answer_set(a,
+	    "554 Configuration Set does not exist: Configuration set <%s> "
+	    "does not exist.",
+	    name);
+}
+
+/* The configuration set of a message, or what stands for it. */
+static const char *set_of(const struct message *m, char *out, size_t cap)
+{
+	if (!message_header(m, "X-SES-CONFIGURATION-SET", out, cap))
+		(void)snprintf(out, cap, "default");
+	return out;
+}
+
+static bool account_refuses(
+    const struct settings *set, const struct message *m, struct answer *a)
+{
+	static const char arn[] =
+	    "554 Access denied: User `arn:aws:iam::123456789012:user/"
+	    "ses-smtp-user' is not authorized to perform `ses:SendRawEmail' "
+	    "on resource `arn:aws:ses:%s:123456789012:%s%s'";
+	const char *is = set->account;
+	char name[128];
+
+	(void)set_of(m, name, sizeof(name));
+	if (strcmp(is, "paused") == 0 || strcmp(is, "mailfrom-unverified") == 0)
+		answer_reply(a, is);
+	else if (strcmp(is, "denied") == 0)
+		answer_set(a, arn, set->region, "identity/", "example.com");
+	else if (strcmp(is, "configset-denied") == 0)
+		answer_set(a, arn, set->region, "configuration-set/", name);
+	else if (strcmp(is, "configset-missing") == 0)
+		configset_missing(a, name);
+	else if (strcmp(is, "configset-paused") == 0)
 		answer_set(a,
-		    "554 Message rejected: Sending paused for this "
-		    "account. For more information, please check the "
-		    "inbox of the email address associated with your "
-		    "AWS account.");
-	else if (strcmp(set->account, "denied") == 0)
+		    "554 Message rejected: Email sending for the "
+		    "configuration set <%s> is paused.",
+		    name);
+	else if (strcmp(is, "tenant-paused") == 0)
 		answer_set(a,
-		    "554 Access denied: User `arn:aws:iam::"
-		    "123456789012:user/ses-smtp-user' is not authorized"
-		    " to perform `ses:SendRawEmail' on resource "
-		    "`arn:aws:ses:%s:123456789012:identity/"
-		    "example.com'",
-		    set->region);
+		    "554 Message rejected: Sending paused for tenant <%s>.",
+		    message_header(m, "X-SES-TENANT", name, sizeof(name))
+			? name
+			: "default");
 	else
 		return false;
+	return true;
+}
+
+static bool configset_refused(
+    const struct settings *set, const struct message *m, struct answer *a)
+{
+	char name[128];
+
+	if (set->configuration_sets[0] == '\0' ||
+	    !message_header(m, "X-SES-CONFIGURATION-SET", name, sizeof(name)) ||
+	    text_listed(set->configuration_sets, name))
+		return false;
+	configset_missing(a, name);
 	return true;
 }
 
@@ -150,9 +198,12 @@ static bool headers_refused(
 		answer_set(a, "554 Transaction failed: %s", fault);
 		return true;
 	}
-	if (set->verified[0] == '\0')
-		return false;
-	message_unverified(m, s->from, set->verified, &failed);
+	if (strcmp(set->account, "unverified") == 0)
+		message_unverified(m, s->from, "", &failed);
+	else if (set->verified[0] != '\0')
+		message_unverified(m, s->from, set->verified, &failed);
+	for (size_t i = 0; set->sandbox && i < s->rcpt_count; i++)
+		message_sandboxed(s->rcpts[i], set->verified, &failed);
 	if (failed.len == 0)
 		return false;
 	(void)snprintf(region, sizeof(region), "%s", set->region);
@@ -177,16 +228,17 @@ static bool refused(
 	if (verdict_capped(s, "dot", a))
 		return true;
 	if (s->body.total > (size_t)s->server->set.max_size) {
-		answer_set(a, "552 Message is too long.");
+		answer_reply(a, "too-long");
 		return true;
 	}
-	if (account_refuses(&s->server->set, a) || recipients_refused(s, a) ||
-	    headers_refused(s, m, a))
+	if (account_refuses(&s->server->set, m, a) ||
+	    recipients_refused(s, a) || headers_refused(s, m, a) ||
+	    configset_refused(&s->server->set, m, a))
 		return true;
 	throttle = take_quota(s->server, s->rcpt_count);
 	if (throttle == NULL)
 		return false;
-	answer_set(a, "%s", throttle);
+	answer_reply(a, throttle);
 	a->throttled = true;
 	return true;
 }
