@@ -72,7 +72,8 @@ const struct config_key config_keys[] = {
 	    "let programs log in with whatever they send", FLAGS(R)),
 
 	KEY("ses.region", STRING, ses.region, NULL,
-	    "AWS region", CHECK(region), FLAGS(R)),
+	    "AWS region", .check = credentials_check_region,
+	    FLAGS(R)),
 	KEY("ses.endpoint", STRING, ses.endpoint, NULL,
 	    "host to connect to instead of the region's",
 	    CHECK(endpoint), FLAGS(R)),

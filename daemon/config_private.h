@@ -146,7 +146,6 @@ int config_check_address(const char *text, struct err *err); /* IP:port */
 int config_check_network(const char *text, struct err *err); /* IP/prefix */
 int config_check_hostname(const char *text, struct err *err);
 int config_check_endpoint(const char *text, struct err *err);
-int config_check_region(const char *text, struct err *err);
 int config_check_port(const char *text, struct err *err); /* of ses.ports */
 int config_check_ip(const char *text, struct err *err);
 int config_check_path(const char *text, struct err *err); /* absolute */

@@ -78,21 +78,6 @@ int config_check_endpoint(const char *text, struct err *err)
 	    text);
 }
 
-int config_check_region(const char *text, struct err *err)
-{
-	if (strchr(text, '.'))
-		return err_set(err, 0,
-		    "must be the name of a region such as \"eu-west-1\"; a "
-		    "host name goes into 'ses.endpoint'");
-	if (strlen(text) <= LABEL_MAX / 2 && only(text, LOWER DIGITS "-") &&
-	    text[0] != '-' && !slice_has_suffix(slice_str(text), "-"))
-		return 0;
-	return err_set(err, 0,
-	    "must be the name of a region such as \"eu-west-1\", not "
-	    "\"%.80s\"",
-	    text);
-}
-
 int config_check_address(const char *text, struct err *err)
 {
 	struct sockaddr_storage addr;

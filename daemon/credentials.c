@@ -18,14 +18,17 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SECRET_MAX 1024
 #define HMAC_LEN 32 /* SHA-256 */
 #define PASSWORD_LEN 44 /* what SES gives out: 33 bytes in base64 */
 #define SECRET_KEY_LEN 40 /* what IAM gives out */
+#define REGION_MAX 31 /* half of a label of DNS */
 #define VERSION_LEGACY 2 /* first byte of a password, Signature Version 2 */
 #define VERSION_NOW 4
 
@@ -80,6 +83,22 @@ void credentials_derive(const char *secret, const char *region, char out[45])
 	OPENSSL_cleanse(password, sizeof(password));
 }
 
+/* Warnings are sentences without their end. */
+PRINTF(2, 3)
+static void warn(struct credentials *c, const char *fmt, ...)
+{
+	size_t len = strlen(c->warning);
+	va_list ap;
+
+	if (len > 0 && len + 2 < sizeof(c->warning)) {
+		memcpy(c->warning + len, "; ", 3);
+		len += 2;
+	}
+	va_start(ap, fmt);
+	vsnprintf(c->warning + len, sizeof(c->warning) - len, fmt, ap);
+	va_end(ap);
+}
+
 /* One line of visible ASCII; `what` begins the message. */
 static int check_secret(const char *text, const char *what, struct err *err)
 {
@@ -98,6 +117,23 @@ static int check_secret(const char *text, const char *what, struct err *err)
 	return 0;
 }
 
+/* What to do about a file that cannot be opened; others say so themselves. */
+static void explain_unreadable(const char *path, bool strict, struct err *err)
+{
+	if (!strict)
+		return; /* made by systemd */
+	if (err->code == ENOENT)
+		err_set(err, ENOENT,
+		    "cannot open %.120s: No such file or directory; put the "
+		    "secret there, one line in a file of mode 600",
+		    path);
+	else if (err->code == EACCES)
+		err_set(err, EACCES,
+		    "cannot open %.120s: Permission denied; chown it to uid "
+		    "%u, which we run as, and let that into its directory",
+		    path, geteuid());
+}
+
 /* The one line that a file holds, or NULL; err->code is ENOENT if none. */
 static char *read_secret(const char *path, bool strict, struct err *err)
 {
@@ -105,8 +141,10 @@ static char *read_secret(const char *path, bool strict, struct err *err)
 	char *text = file_read_small(path, SECRET_MAX, strict, &len, err);
 	int rc = -1;
 
-	if (!text)
+	if (!text) {
+		explain_unreadable(path, strict, err);
 		return NULL;
+	}
 	if (strlen(text) != len) {
 		err_set(err, 0, "%.180s holds a NUL byte", path);
 		goto out;
@@ -139,11 +177,9 @@ static char *derive_from_file(const struct credentials_options *options,
 	secret = read_secret(options->secret_key_file, true, err);
 	if (!secret)
 		return NULL;
-	if (strlen(secret) == PASSWORD_LEN)
-		snprintf(c->warning, sizeof(c->warning),
-		    "'ses.secret_key_file': what is in there is as long as an "
-		    "SMTP password, not as a secret access key; a password "
-		    "belongs into 'ses.password_file'");
+	if (credentials_doubt_key(secret))
+		warn(c, "'ses.secret_key_file': %s",
+		    credentials_doubt_key(secret));
 	credentials_derive(secret, options->region, password);
 	c->kind = CREDENTIALS_DERIVED;
 	snprintf(c->source, sizeof(c->source), "ses.secret_key_file (%s)",
@@ -189,7 +225,7 @@ static char *find_password(const struct credentials_options *options,
 		return derive_from_file(options, c, err);
 	if (options->password) {
 		snprintf(c->source, sizeof(c->source), "ses.password");
-		snprintf(c->warning, sizeof(c->warning),
+		warn(c,
 		    "'ses.password' stands in the configuration; better put "
 		    "it into a file of mode 600 and name that in "
 		    "'ses.password_file'");
@@ -198,10 +234,24 @@ static char *find_password(const struct credentials_options *options,
 		return xstrdup(options->password);
 	}
 	err_set(err, 0,
-	    "there is no SMTP password: put it into a file of mode 600 and "
+	    "there is no SMTP password%s: put it into a file of mode 600 and "
 	    "name that in 'ses.password_file', or give it as systemd "
-	    "credential \"ses-password\"");
+	    "credential \"ses-password\"",
+	    getenv("CREDENTIALS_DIRECTORY")
+		? " (the credentials that systemd gave us have no "
+		  "\"ses-password\")"
+		: "");
 	return NULL;
+}
+
+/* AKIA..., ASIA...: 20 capitals and digits. */
+static bool is_key_id(const char *text)
+{
+	return (strncmp(text, "AKIA", 4) == 0 ||
+		   strncmp(text, "ASIA", 4) == 0) &&
+	    strlen(text) <= 32 &&
+	    strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") ==
+	    strlen(text);
 }
 
 /* The first byte of SES's passwords tells how they were made. */
@@ -234,21 +284,33 @@ static enum credentials_kind kind_of(
 /* Passwords that SES will refuse, or treat worse, by the look of them. */
 static void judge_password(struct credentials *c, const char *password)
 {
-	size_t len = strlen(c->warning);
-	char *end = c->warning + len;
-	const char *sep = len ? "; " : "";
-
 	c->kind = kind_of(c, password);
 	if (c->kind == CREDENTIALS_LEGACY)
-		snprintf(end, sizeof(c->warning) - len,
-		    "%sthe SMTP password is of the kind from before 2019, "
-		    "which SES throttles: make new SMTP credentials",
-		    sep);
+		warn(c,
+		    "the SMTP password is of the kind from before 2019, "
+		    "which SES throttles: make new SMTP credentials");
 	else if (c->kind == CREDENTIALS_SECRET_KEY)
-		snprintf(end, sizeof(c->warning) - len,
-		    "%sthe SMTP password is as long as a secret access key; "
-		    "if it is one, name its file in 'ses.secret_key_file'",
-		    sep);
+		warn(c,
+		    "the SMTP password is as long as a secret access key; "
+		    "if it is one, name its file in 'ses.secret_key_file'");
+	else if (is_key_id(password))
+		warn(c,
+		    "the SMTP password is an access key id, which is the user "
+		    "name; the password came with it");
+}
+
+/* User names that are somebody else's. */
+static void judge_username(struct credentials *c)
+{
+	if (strncmp(c->username, "inp-", 4) == 0)
+		warn(c,
+		    "'ses.username' is that of a Mail Manager ingress endpoint "
+		    "(inp-...), which takes mail in and may drop it; to send, "
+		    "SES wants the access key id of SMTP credentials");
+	else if (strncmp(c->username, "ses-smtp-user", 13) == 0)
+		warn(c,
+		    "'ses.username' is the name of an IAM user; SES wants its "
+		    "access key id, which begins with AKIA");
 }
 
 int credentials_check_username(const char *username, struct err *err)
@@ -266,6 +328,53 @@ int credentials_check_username(const char *username, struct err *err)
 			    "must be of visible ASCII characters, without "
 			    "blanks");
 	return 0;
+}
+
+int credentials_check_key(const char *secret, struct err *err)
+{
+	return check_secret(secret, "the secret access key", err);
+}
+
+char *credentials_read_key(const char *path, struct err *err)
+{
+	return read_secret(path, true, err);
+}
+
+const char *credentials_doubt_key(const char *secret)
+{
+	if (is_key_id(secret))
+		return "this is an access key id; the secret access key is the "
+		       "other one, of 40 characters";
+	if (version_of(secret) == VERSION_NOW ||
+	    version_of(secret) == VERSION_LEGACY)
+		return "this is an SMTP password already, and belongs into "
+		       "'ses.password_file'";
+	if (strlen(secret) != SECRET_KEY_LEN ||
+	    secret[strspn(secret,
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+		"0123456789+/=")] != '\0')
+		return "this does not look like a secret access key, which has "
+		       "40 letters, digits, + and /";
+	return NULL;
+}
+
+/* There is no list of regions to check it against that would stay right. */
+int credentials_check_region(const char *region, struct err *err)
+{
+	size_t len = strlen(region);
+
+	if (strchr(region, '.'))
+		return err_set(err, 0,
+		    "must be the name of a region such as \"eu-west-1\"; a "
+		    "host name goes into 'ses.endpoint'");
+	if (len > 0 && len <= REGION_MAX &&
+	    strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-") == len &&
+	    region[0] != '-' && region[len - 1] != '-')
+		return 0;
+	return err_set(err, 0,
+	    "must be the name of a region such as \"eu-west-1\", not "
+	    "\"%.80s\"",
+	    region);
 }
 
 /* The base64 forms; `plain` has NULs inside: \0user\0password. */
@@ -300,8 +409,9 @@ struct credentials *credentials_load(
 	password = find_password(options, c, err);
 	if (!password)
 		goto out;
-	judge_password(c, password);
 	c->username = xstrdup(username);
+	judge_username(c);
+	judge_password(c, password);
 	encode_all(c, password);
 	rc = 0;
 out:

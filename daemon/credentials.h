@@ -32,7 +32,7 @@ struct credentials {
 	enum credentials_kind kind;
 	char source[300]; /* where the password came from, for messages */
 	/* "" if none: legacy version, inline password, ... */
-	char warning[300];
+	char warning[700];
 };
 
 struct credentials_options {
@@ -48,7 +48,17 @@ bool credentials_equal(
     const struct credentials *a, const struct credentials *b);
 /* -1: the end of a sentence that begins with the key. */
 int credentials_check_username(const char *username, struct err *err);
+int credentials_check_region(const char *region, struct err *err);
 /* SMTP password of a region from a secret access key; 44 characters. */
 void credentials_derive(const char *secret, const char *region, char out[45]);
+/*
+ * The secret access key in a file, as it has to be; wipe it and free(3) it.
+ * NULL with a reason that says what to do.
+ */
+MUST_CHECK char *credentials_read_key(const char *path, struct err *err);
+/* -1: it cannot be one; the reason is a whole sentence. */
+MUST_CHECK int credentials_check_key(const char *secret, struct err *err);
+/* What it rather looks like, and what to do; NULL: like a secret key. */
+const char *credentials_doubt_key(const char *secret);
 
 #endif

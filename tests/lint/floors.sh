@@ -2,8 +2,8 @@
 # The floors of the house, checked by #include.
 #
 #   base < smtp, policy < queue < net < relay < daemon; cli sees base, queue,
-#   daemon/report.h, whose objects are its own when the daemon is down, and
-#   daemon/check.h.
+#   daemon/report.h, whose objects are its own when the daemon is down,
+#   daemon/check.h, daemon/credentials.h, and smtp for what replies mean.
 #   smtp and policy don't know each other, queue and net don't know each other,
 #   event2/ and openssl/ stay in net (and credentials.c), libconfig in config*.c
 #   and cli, pthread in base/work.c, xxhash in queue, config.h is for the top,
@@ -25,10 +25,11 @@ declare -A may=(
 	[queue]="base queue"
 	[net]="base net"
 	[relay]="base smtp policy queue net relay"
-	[cli]="base queue cli report check"
+	[cli]="base smtp queue cli report check credentials"
 	[report]="base queue report"
 	[check]="base policy net"
-	[top]="base smtp policy queue net relay report check top"
+	[credentials]="base credentials"
+	[top]="base smtp policy queue net relay report check credentials top"
 )
 
 floor_of() { # daemon/relay/pool.c -> relay; daemon/main.c -> top
@@ -37,6 +38,7 @@ floor_of() { # daemon/relay/pool.c -> relay; daemon/main.c -> top
 	*/*) echo "${path%%/*}" ;;
 	report.[ch]) echo report ;;
 	check.h) echo check ;;
+	credentials.[ch]) echo credentials ;;
 	*) echo top ;;
 	esac
 }

@@ -221,6 +221,11 @@ static void test_missing_file(void **state)
 	(void)state;
 	/* Named and missing: not a reason to go on to the next source. */
 	must_fail(&options, "No such file");
+	must_fail(&options, "a file of mode 600");
+	options.region = "us-east-1";
+	options.secret_key_file = options.password_file;
+	options.password_file = NULL;
+	must_fail(&options, "a file of mode 600");
 }
 
 static void test_order(void **state)
@@ -271,7 +276,9 @@ static void test_order(void **state)
 	credentials_free(c);
 
 	options.password = NULL;
-	must_fail(&options, "there is no SMTP password");
+	must_fail(&options, "have no \"ses-password\")");
+	unsetenv("CREDENTIALS_DIRECTORY");
+	must_fail(&options, "there is no SMTP password: put it into a file");
 	free(file);
 	free(secret);
 }
@@ -307,6 +314,7 @@ static void test_warnings(void **state)
 		    CREDENTIALS_STRANGE },
 		{ AWS_SECRET, "'ses.secret_key_file'", CREDENTIALS_SECRET_KEY },
 		{ "something-else", "", CREDENTIALS_STRANGE },
+		{ USER, "is an access key id", CREDENTIALS_STRANGE },
 	};
 	struct credentials_options options = { .username = USER };
 	struct credentials *c;
@@ -336,6 +344,61 @@ static void test_warnings(void **state)
 	assert_non_null(strstr(c->warning, "'ses.password_file'"));
 	assert_int_equal(c->kind, CREDENTIALS_DERIVED);
 	credentials_free(c);
+}
+
+/* Those that cannot be right, and all warnings beside each other. */
+static void test_foreign_usernames(void **state)
+{
+	static const struct {
+		const char *username, *warning;
+	} rows[] = {
+		{ "inp-1a2b3c4d5e6f", "Mail Manager" },
+		{ "ses-smtp-user.20200101-101010", "name of an IAM user" },
+		{ USER, "" },
+	};
+	struct credentials_options options = { .password = LEGACY };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct credentials *c;
+
+		options.username = rows[i].username;
+		c = must_load(&options);
+		assert_non_null(strstr(c->warning, rows[i].warning));
+		assert_non_null(strstr(c->warning,
+		    "; the SMTP password is of "
+		    "the kind from before"));
+		credentials_free(c);
+	}
+}
+
+static void test_doubtful_keys(void **state)
+{
+	static const struct {
+		const char *key, *doubt;
+	} rows[] = {
+		{ AWS_SECRET, NULL },
+		{ USER, "access key id" },
+		{ "ASIAIOSFODNN7EXAMPLE", "access key id" },
+		{ PASSWORD, "SMTP password already" },
+		{ LEGACY, "SMTP password already" },
+		{ "some+secret+key", "does not look like" },
+		{ "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKE\"",
+		    "does not look like" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		const char *doubt = credentials_doubt_key(rows[i].key);
+
+		if (rows[i].doubt)
+			assert_non_null(strstr(doubt, rows[i].doubt));
+		else
+			assert_null(doubt);
+	}
+	assert_int_equal(credentials_check_key("two words", NULL), -1);
+	assert_int_equal(credentials_check_key("", NULL), -1);
+	assert_int_equal(credentials_check_key("short", NULL), 0);
 }
 
 static void test_equal(void **state)
@@ -374,6 +437,8 @@ int main(void)
 		TEST(test_order),
 		TEST(test_usernames),
 		TEST(test_warnings),
+		TEST(test_foreign_usernames),
+		TEST(test_doubtful_keys),
 		TEST(test_equal),
 	};
 
