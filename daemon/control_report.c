@@ -44,6 +44,17 @@ static json_t *queue_report(struct relay *r)
 	return q;
 }
 
+/* Where programs hand in mail, whoever opened the sockets. */
+static json_t *listening_report(const struct relay *r)
+{
+	json_t *addresses = json_array();
+	const char *address;
+
+	for (unsigned i = 0; (address = inbound_address(r->inbound, i)); i++)
+		json_array_append_new(addresses, json_string(address));
+	return addresses;
+}
+
 static json_t *connections_report(const struct relay *r)
 {
 	json_t *o = json_object();
@@ -123,6 +134,9 @@ void control_status(struct control_client *c, struct slice args)
 		r->intake_paused, "draining", r->draining));
 	json_object_set_new(o, "queue", queue_report(r));
 	json_object_set_new(o, "connections", connections_report(r));
+	json_object_set_new(o, "listening", listening_report(r));
+	json_object_set_new(
+	    o, "bounce_from", report_text(d->config->bounce.from));
 	json_object_set_new(
 	    o, "sessions", json_integer(inbound_n_sessions(r->inbound)));
 	json_object_set_new(o, "spool", spool_report(r));

@@ -14,6 +14,9 @@
  *   ctl_failed.c    `failed`, `requeue`
  *   ctl_trace.c     `trace`, and `show --log`
  *   ctl_check.c     `check`, which asks SES, not the daemon
+ *   ctl_password.c  `password`, which asks nobody
+ *   ctl_submit.c    one message by SMTP, as any program hands it in
+ *   ctl_send_test.c `send-test`
  *
  * What comes from the daemon is printed through ctl_put() and the functions
  * that use it: addresses and replies are whatever peers wrote, and a terminal
@@ -41,7 +44,9 @@ struct ctl_options {
 	bool log; /* show */
 	bool all, yes; /* --all, --yes */
 	bool postfix_json; /* mailq -j */
-	int64_t timeout_us; /* drain; -1: none */
+	int64_t timeout_us; /* drain, send-test; -1: none */
+	const char *region; /* password; NULL: ses.region */
+	const char *from; /* send-test; NULL: see there */
 	char **args; /* operands behind the verb */
 	int n_args;
 };
@@ -69,6 +74,13 @@ void ctl_close(struct ctl_client *c); /* NULL is legal */
  */
 MUST_CHECK int ctl_request(struct ctl_client *c, const char *request,
     bool (*fn)(void *ctx, json_t *object), void *ctx);
+/*
+ * As ctl_request(), for who makes something else of the answer: prints nothing,
+ * whatever the options; why the daemon refused is in *err.  That it cannot be
+ * reached is said as ever.
+ */
+MUST_CHECK int ctl_query(struct ctl_client *c, const char *request,
+    bool (*fn)(void *ctx, json_t *object), void *ctx, struct err *err);
 /* Objects that came in answer to all requests. */
 size_t ctl_n_objects(const struct ctl_client *c);
 /* Of two exit codes the one that says more: 1 before 65 before 0. */
@@ -124,6 +136,15 @@ MUST_CHECK int ctl_parse_time(const char *text, int64_t *wall_us);
 /* "Nov 21 10:00:01", local, of such a text; or the text. */
 const char *ctl_local_time(const char *text, char buf[CTL_BUF]);
 
+/* --- ctl_submit.c --- */
+
+/*
+ * Hands in a message at an address such as "127.0.0.1:25", by SMTP, as any
+ * program does.  The queue id in `id`, or -1 with what the relay said.
+ */
+MUST_CHECK int ctl_submit(const char *address, const char *sender,
+    const char *rcpt, const char *content, char id[CTL_BUF], struct err *err);
+
 /* --- the verbs --- */
 
 int ctl_status(struct ctl_client *c, const struct ctl_options *options);
@@ -143,6 +164,9 @@ int ctl_requeue(struct ctl_client *c, const struct ctl_options *options);
 int ctl_trace(struct ctl_client *c, const struct ctl_options *options);
 /* The doctor; has no use for a client. */
 int ctl_check(struct ctl_client *c, const struct ctl_options *options);
+/* Nor has this. */
+int ctl_password(struct ctl_client *c, const struct ctl_options *options);
+int ctl_send_test(struct ctl_client *c, const struct ctl_options *options);
 
 /*
  * ctl_operate.c: the requests "VERB ID...", with as many ids each as a line

@@ -39,6 +39,8 @@ struct ctl_client {
 	char *directory; /* the spool, when that is asked instead; or NULL */
 	int fd;
 	int rc; /* of what objects said */
+	struct err
+	    *quiet; /* says nothing, but puts the reason there; or NULL */
 	/* data[from..len) is read and not used yet; data[from..seen) has no
 	 * newline. */
 	char *data;
@@ -252,7 +254,7 @@ static int read_line(struct ctl_client *c, struct slice *line)
 }
 
 /* "CODE text" */
-static int refused(struct slice rest)
+static int refused(const struct ctl_client *c, struct slice rest)
 {
 	uint64_t code;
 
@@ -260,7 +262,10 @@ static int refused(struct slice rest)
 	    code > 125)
 		code = EXIT_FAILURE;
 	rest = slice_trim(rest);
-	ctl_error("%.*s", (int)rest.len, rest.ptr);
+	if (c->quiet != NULL)
+		err_set(c->quiet, (int)code, "%.*s", (int)rest.len, rest.ptr);
+	else
+		ctl_error("%.*s", (int)rest.len, rest.ptr);
 	return (int)code;
 }
 
@@ -299,7 +304,7 @@ static bool take_object(struct answer *a, json_t *object)
 		c->rc = ctl_worse(c->rc,
 		    code != NULL ? (int)json_integer_value(code)
 				 : EXIT_FAILURE);
-	if (!c->json)
+	if (!c->json || c->quiet != NULL)
 		return a->fn(a->ctx, object);
 	json_dumpf(object, stdout,
 	    JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(12));
@@ -327,7 +332,7 @@ static int read_answer(struct ctl_client *c, struct answer *a)
 			break;
 		if (slice_has_prefix(line, "ERR ")) {
 			slice_split(&line, ' ');
-			return refused(line);
+			return refused(c, line);
 		}
 		object = json_loadb(line.ptr, line.len, JSON_ALLOW_NUL, NULL);
 		if (!json_is_object(object)) {
@@ -355,4 +360,16 @@ int ctl_request(struct ctl_client *c, const char *request,
 			rc = read_answer(c, &a);
 	}
 	return rc == EX_OK ? c->rc : rc;
+}
+
+int ctl_query(struct ctl_client *c, const char *request,
+    bool (*fn)(void *ctx, json_t *object), void *ctx, struct err *err)
+{
+	int rc;
+
+	err->text[0] = '\0';
+	c->quiet = err;
+	rc = ctl_request(c, request, fn, ctx);
+	c->quiet = NULL;
+	return rc;
 }

@@ -38,6 +38,13 @@ static const char usage_text[] =
     "                       SES message id\n"
     "  check                try every SES port, say what is wrong; needs no\n"
     "                       daemon\n"
+    "  send-test ADDRESS [--from ADDRESS] [--timeout D]\n"
+    "                       one message through the relay, followed until SES\n"
+    "                       has answered\n"
+    "  password [--region R]\n"
+    "                       the SMTP password of a region, from the secret\n"
+    "                       access key on standard input or in\n"
+    "                       ses.secret_key_file; needs no daemon\n"
     "change (ID...: queue ids; -: read them from standard input; --all):\n"
     "  retry [ID...]        try now\n"
     "  hold ID...           keep it until it is released\n"
@@ -63,6 +70,8 @@ enum verb_option {
 	OPT_YES = 16,
 	OPT_TIMEOUT = 32,
 	OPT_POSTFIX = 64,
+	OPT_REGION = 128,
+	OPT_FROM = 256,
 };
 
 /* --- verbs of a few lines --- */
@@ -140,6 +149,19 @@ static const char *check_text(const char *arg)
 	    : "a queue id, a Message-ID or an SES message id";
 }
 
+static const char *check_address(const char *arg)
+{
+	const char *at = strrchr(arg, '@');
+
+	for (const char *p = arg; *p != '\0'; p++)
+		if (*p <= ' ' || *p > '~' || *p == '<' || *p == '>')
+			return "an address has no blanks, no brackets and "
+			       "nothing but ASCII";
+	return at != NULL && at > arg && at[1] != '\0' && strlen(arg) < 300
+	    ? NULL
+	    : "an address looks like user@example.com";
+}
+
 enum verb_needs {
 	NEEDS_DAEMON,
 	NEEDS_SPOOL, /* of the daemon, or by itself when that is down */
@@ -165,6 +187,7 @@ static const struct verb verbs[] = {
 	{ "failed", 0, 1, check_id, ctl_failed, OPT_PARTS, NEEDS_SPOOL },
 	{ "hold", 0, INT_MAX, check_ids, ctl_hold, OPT_ALL, NEEDS_DAEMON },
 	{ "mailq", 0, 0, NULL, ctl_mailq, OPT_POSTFIX, NEEDS_SPOOL },
+	{ "password", 0, 0, NULL, ctl_password, OPT_REGION, NEEDS_NOTHING },
 	{ "pause", 0, 1, check_part, ctl_pause, 0, NEEDS_DAEMON },
 	{ "queue", 0, 1, check_state, ctl_queue, OPT_LIST, NEEDS_SPOOL },
 	{ "release", 0, INT_MAX, check_ids, ctl_release, OPT_ALL,
@@ -174,6 +197,8 @@ static const struct verb verbs[] = {
 	    NEEDS_DAEMON },
 	{ "resume", 0, 1, check_part, ctl_resume, 0, NEEDS_DAEMON },
 	{ "retry", 0, INT_MAX, check_ids, ctl_retry, OPT_ALL, NEEDS_DAEMON },
+	{ "send-test", 1, 1, check_address, ctl_send_test,
+	    OPT_FROM | OPT_TIMEOUT, NEEDS_DAEMON },
 	{ "show", 1, 1, check_id, ctl_show, OPT_PARTS | OPT_LOG, NEEDS_SPOOL },
 	{ "status", 0, 0, NULL, ctl_status, 0, NEEDS_DAEMON },
 	{ "trace", 1, 1, check_text, ctl_trace, 0, NEEDS_SPOOL },
@@ -243,7 +268,9 @@ enum long_option {
 	LOG,
 	ALL,
 	YES,
-	TIMEOUT
+	TIMEOUT,
+	REGION,
+	FROM
 };
 
 /* Bits of enum verb_option that it is. */
@@ -286,6 +313,12 @@ static unsigned take_option(struct ctl_options *o, int c)
 	case TIMEOUT:
 		take_timeout(o, optarg);
 		return OPT_TIMEOUT;
+	case REGION:
+		o->region = optarg;
+		return OPT_REGION;
+	case FROM:
+		o->from = optarg;
+		return OPT_FROM;
 	case 'h':
 		fputs(usage_text, stdout);
 		exit(EX_OK);
@@ -315,6 +348,8 @@ static unsigned read_options(int argc, char **argv, struct ctl_options *o)
 		{ "all", no_argument, NULL, ALL },
 		{ "yes", no_argument, NULL, YES },
 		{ "timeout", required_argument, NULL, TIMEOUT },
+		{ "region", required_argument, NULL, REGION },
+		{ "from", required_argument, NULL, FROM },
 		{ NULL, 0, NULL, 0 },
 	};
 	unsigned used = 0;
@@ -343,12 +378,16 @@ static const char *check_options(
 		{ OPT_ALL,
 		    "--all goes with retry, hold, release, delete, requeue" },
 		{ OPT_YES, "--yes goes with delete" },
-		{ OPT_TIMEOUT, "--timeout goes with drain" },
+		{ OPT_TIMEOUT, "--timeout goes with drain and send-test" },
+		{ OPT_REGION, "--region goes with password" },
+		{ OPT_FROM, "--from goes with send-test" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rules); i++)
 		if ((used & rules[i].option & ~verb->options) != 0)
 			return rules[i].goes_with;
+	if (o->from != NULL && check_address(o->from) != NULL)
+		return check_address(o->from);
 	if (o->n_args < verb->min_args)
 		return "it needs an argument; see \"sesrelayctl -h\"";
 	if (o->n_args > verb->max_args)

@@ -74,6 +74,11 @@ int inbound_adopt(
 	return add(in, l, err);
 }
 
+const char *inbound_address(const struct inbound *in, unsigned i)
+{
+	return i < in->n_listeners ? listener_address(in->listeners[i]) : NULL;
+}
+
 unsigned inbound_n_sessions(const struct inbound *in)
 {
 	return in->n_sessions;

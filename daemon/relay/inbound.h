@@ -40,6 +40,8 @@ MUST_CHECK int inbound_listen(
 /* `loopback_only`: a socket that others can reach is refused. */
 MUST_CHECK int inbound_adopt(
     struct inbound *in, int fd, bool loopback_only, struct err *err);
+/* Of the listening socket `i`, from 0; NULL: there are no more. */
+const char *inbound_address(const struct inbound *in, unsigned i);
 unsigned inbound_n_sessions(const struct inbound *in);
 /* Is a message on its way from a client, or becoming durable? */
 bool inbound_is_receiving(const struct inbound *in);

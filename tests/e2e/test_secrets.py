@@ -53,13 +53,20 @@ def in_memory(pid, password):
             for name in where(data, password)]
 
 
+def write_inline(r, password):
+    """Into a file that is not read in one piece."""
+    r.settings["ses.password_file"] = None
+    r.settings["ses.password"] = f'"{password}"'
+    r.write_config()
+    with open(r.config_file, "a") as f:
+        f.write(("#" * 70 + "\n") * 300)
+
+
 def with_old_password(sesd, relay, inline, auth):
     s = sesd(settings={"password": OLD, "auth": auth})
     r = relay(s, start=False)
     if inline:
-        r.settings["ses.password_file"] = None
-        r.settings["ses.password"] = f'"{OLD}"'
-        r.write_config()
+        write_inline(r, OLD)
     r.set_password(OLD)
     r.start()
     return s, r
@@ -76,8 +83,7 @@ def change_password(s, r, inline, password):
     s.set("password", password)
     r.set_password(password)
     if inline:
-        r.settings["ses.password"] = f'"{password}"'
-        r.write_config()
+        write_inline(r, password)
 
 
 @pytest.mark.parametrize("auth", ["PLAIN", "LOGIN"])
