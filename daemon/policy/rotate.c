@@ -1,11 +1,15 @@
 /*
- * When a connection has to be renewed: by count, by age, by idleness.
+ * When a connection has to be renewed: by count, by age, by idleness; and how a
+ * pool's renewals are kept apart.
  *
- * Pure.  A connection's limits are fixed when it opens.  They lie in the last
- * tenth below the configured ones, never above; connections numbered one after
- * the other come out well apart from each other.
+ * Pure.  A connection's soft limits lie in the last tenth below the hard ones;
+ * connections numbered one after the other come out well apart from each other.
  */
 #include "policy/rotate.h"
+
+/* Messages that a connection carries in the time of a renewal, about: QUIT and
+ * a login with TLS are some six round trips, a message is four or more. */
+#define RENEWAL_MESSAGES 2
 
 /*
  * 0 to `room`, spread evenly for consecutive seeds: multiples of the golden
@@ -22,16 +26,25 @@ static uint64_t spread(uint64_t seed, uint64_t room)
 	return (room >> 32) * fraction + ((room & UINT32_MAX) * fraction >> 32);
 }
 
-struct rotate_limits rotate_plan(
-    const struct rotate_options *options, int64_t opened_us, uint64_t seed)
+struct rotate_limits rotate_plan(const struct rotate_options *options,
+    const struct rotate_learned *learned, int64_t opened_us, uint64_t seed)
 {
-	unsigned max = options->messages_per_connection;
+	unsigned max =
+	    rotate_learned_max_messages(learned, options, (unsigned)seed);
+	int64_t life =
+	    rotate_learned_lifetime_us(learned, options, (unsigned)seed);
 
-	ASSERT(max > 0 && options->lifetime_us >= 0);
+	/* A scout that ends before its limit has found out nothing. */
+	bool scout = rotate_is_scout(learned, (unsigned)seed);
+
+	ASSERT(max > 0 && life >= 0);
 	return (struct rotate_limits){
-		.max_messages = max - (unsigned)spread(seed, max / 10),
-		.expires_us = opened_us + options->lifetime_us -
-		    (int64_t)spread(seed, (uint64_t)options->lifetime_us / 10),
+		.soft_messages =
+		    scout ? max : max - (unsigned)spread(seed, max / 10),
+		.max_messages = max,
+		.soft_us = opened_us + life -
+		    (scout ? 0 : (int64_t)spread(seed, (uint64_t)life / 10)),
+		.expires_us = opened_us + life,
 	};
 }
 
@@ -49,6 +62,14 @@ enum rotate_reason rotate_due(const struct rotate_options *options,
 	return ROTATE_NOT;
 }
 
+enum rotate_reason rotate_soon(
+    const struct rotate_limits *limits, unsigned messages, int64_t now_us)
+{
+	if (messages >= limits->soft_messages)
+		return ROTATE_COUNT;
+	return now_us >= limits->soft_us ? ROTATE_AGE : ROTATE_NOT;
+}
+
 const char *rotate_reason_name(enum rotate_reason reason)
 {
 	static const char *const names[] = {
@@ -60,4 +81,51 @@ const char *rotate_reason_name(enum rotate_reason reason)
 
 	ASSERT((unsigned)reason < ARRAY_LEN(names));
 	return names[reason];
+}
+
+/* --- a pool's renewals --- */
+
+unsigned rotate_slots_left(const struct rotate_limits *limits,
+    unsigned messages, int64_t renewal_us, int64_t now_us)
+{
+	unsigned left = messages < limits->max_messages
+	    ? (limits->max_messages - messages) / RENEWAL_MESSAGES
+	    : 0;
+	int64_t time_left = limits->expires_us - now_us;
+	int64_t by_age;
+
+	ASSERT(renewal_us > 0);
+	by_age = time_left > 0 ? time_left / renewal_us : 0;
+	return by_age < left ? (unsigned)by_age : left;
+}
+
+void rotate_crowd_add(struct rotate_crowd *crowd, unsigned slots_left)
+{
+	if (slots_left < ROTATE_SLOTS)
+		crowd->due[slots_left]++;
+}
+
+bool rotate_crowd_is_dense(const struct rotate_crowd *crowd, unsigned parallel)
+{
+	uint64_t due = 0;
+
+	for (unsigned i = 0; i < ROTATE_SLOTS; i++) {
+		due += crowd->due[i];
+		if (due > (uint64_t)parallel * (i + 1))
+			return true;
+	}
+	return false;
+}
+
+unsigned rotate_parallel(const struct rotate_options *options,
+    const struct rotate_learned *learned, unsigned n, int64_t renewal_us)
+{
+	uint64_t max = rotate_learned_max_messages(learned, options, 0);
+	int64_t life = rotate_learned_lifetime_us(learned, options, 0);
+	uint64_t by_count = (uint64_t)n * RENEWAL_MESSAGES / max;
+	uint64_t by_age =
+	    life > 0 ? (uint64_t)n * (uint64_t)renewal_us / (uint64_t)life : n;
+	uint64_t parallel = 1 + by_count + by_age;
+
+	return parallel < n ? (unsigned)parallel : n > 0 ? n : 1;
 }
