@@ -212,6 +212,7 @@ static void derive_pool(struct config_reader *r)
 		    (unsigned)c->delivery.messages_per_connection,
 		.lifetime_us = c->delivery.connection_lifetime_us,
 		.idle_timeout_us = c->delivery.idle_timeout_us,
+		.adaptive = c->delivery.adaptive_rotation,
 	};
 	pool->timeouts = (struct pool_timeouts){
 		.connect_us = c->delivery.timeout_connect_us,

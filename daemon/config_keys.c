@@ -129,7 +129,7 @@ const struct config_key config_keys[] = {
 	    Q("4s"), "how long a connection may lie idle",
 	    RANGE(MS, HOUR), FLAGS(R)),
 	KEY("delivery.adaptive_rotation", BOOL, delivery.adaptive_rotation,
-	    "true", "learn when connections are lost", FLAGS(R | LATER)),
+	    "true", "learn when connections are lost", FLAGS(R)),
 	KEY("delivery.rate", REAL, delivery.rate, "0.0",
 	    "recipients a second at the most; 0: as SES has it",
 	    RANGE(0, 1000000), FLAGS(R)),

@@ -20,12 +20,15 @@
 static void give(struct relay *r, const struct learned *l)
 {
 	pacer_init(&r->pacer, r->options.rate, l->rate, clock_mono_us());
+	pool_set_learned(r->pool, l->session_messages, l->session_age_us);
 }
 
 static void gather(const struct relay *r, struct learned *l)
 {
 	*l = r->learn.known;
 	l->rate = pacer_learned(&r->pacer);
+	l->session_messages = pool_learned_messages(r->pool);
+	l->session_age_us = pool_learned_age_us(r->pool);
 }
 
 static const char *endpoint(const struct relay *r)
@@ -93,6 +96,8 @@ void learn_tick(struct relay *r)
 {
 	struct learn *l = &r->learn;
 
+	/* Another endpoint is in force once its credentials are accepted. */
+	learn_configure(r);
 	gather(r, &l->known);
 	if (l->written_us == 0 ||
 	    clock_mono_us() - l->written_us >= WRITE_EVERY_US)

@@ -127,6 +127,8 @@ static void lose(struct outbound *o, enum loss loss, const char *detail)
 
 	if (o->told_closed)
 		return;
+	o->lost = true;
+	o->loss = loss;
 	client_on_loss(&o->client, loss, dot_sent, detail, &out);
 	follow(o, &out);
 }

@@ -9,6 +9,7 @@
 #ifndef RELAY_OUTBOUND_H
 #define RELAY_OUTBOUND_H
 
+#include "base/histogram.h"
 #include "net/conn.h"
 #include "net/resolver.h"
 #include "policy/rotate.h"
@@ -30,6 +31,16 @@ struct outbound {
 	int64_t opened_us; /* logged in */
 	int64_t idle_since_us;
 	bool stale; /* made from an old configuration: renew */
+	bool rotate; /* the operator wants it renewed */
+	bool replacement; /* CONNECTING: when it is logged in, another leaves */
+	bool leaving; /* BUSY: QUIT when its message is done */
+	enum histogram_close closing; /* why it leaves or is DRAINING */
+	unsigned n_carried; /* that went through, whatever SES made of them */
+	int64_t carried_us; /* when the last of them began; 0: none */
+	int64_t sent_us; /* when the one under way, or the last, began */
+	int64_t gap_us; /* how long the connection had been idle before it */
+	bool lost; /* it did not end by a reply or by our QUIT... */
+	enum loss loss; /* ...but by this */
 	bool trial; /* of credentials that are not in force */
 
 	struct pool *pool;

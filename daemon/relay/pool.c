@@ -17,6 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Until the first login has shown it. */
+#define RENEWAL_GUESS_US (500 * US_PER_MS)
+
 const char *pool_state_name(enum pool_state state)
 {
 	static const char *const names[POOL_N_STATES] = {
@@ -84,61 +87,13 @@ struct outbound *pool_open(struct pool *pool, struct upstream *u)
 	return o;
 }
 
-static void quit_connection(
-    struct pool *pool, struct outbound *o, const char *reason)
-{
-	log_msg(LOG_LEVEL_DEBUG, LOG_SMTP, LOG_NO_ID,
-	    "conn=%u relay=%s: closing after %u messages: %s", o->number,
-	    o->via, o->n_messages, reason);
-	pool_move(pool, o, POOL_DRAINING);
-	outbound_quit(o);
-}
-
-/* Why this idle connection may not carry the next message; NULL: it may. */
-static const char *due_reason(
-    const struct pool *pool, const struct outbound *o, int64_t now)
-{
-	enum rotate_reason due;
-
-	if (pool->stopping)
-		return "stopping";
-	if (pool->relay->delivery_paused)
-		return "delivery is paused";
-	if (o->stale)
-		return "configuration changed";
-	due = rotate_due(&pool->upstream->options.rotate, &o->limits,
-	    o->n_messages, o->idle_since_us, now);
-	return due == ROTATE_NOT ? NULL : rotate_reason_name(due);
-}
-
-static void close_due(struct pool *pool, int64_t now)
-{
-	struct outbound *o, *next;
-
-	for (o = TAILQ_FIRST(&pool->lists[POOL_IDLE]); o != NULL; o = next) {
-		const char *reason = due_reason(pool, o, now);
-
-		next = TAILQ_NEXT(o, link);
-		if (reason != NULL)
-			quit_connection(pool, o, reason);
-	}
-}
-
 /* When an idle connection, or the hold-off of connecting, is next due. */
 static void set_timer(struct pool *pool, int64_t now, bool backlog)
 {
-	const struct rotate_options *rotate = &pool->upstream->options.rotate;
 	int64_t next = backlog ? sizing_next(&pool->sizing, now) : INT64_MAX;
-	struct outbound *o;
+	int64_t due = pool_renew_next(pool, now);
 
-	TAILQ_FOREACH (o, &pool->lists[POOL_IDLE], link) {
-		int64_t due = o->idle_since_us + rotate->idle_timeout_us;
-
-		if (o->limits.expires_us < due)
-			due = o->limits.expires_us;
-		if (due < next)
-			next = due;
-	}
+	next = due < next ? due : next;
 	if (next == INT64_MAX)
 		loop_timer_clear(&pool->timer);
 	else
@@ -151,7 +106,9 @@ static void open_wanted(struct pool *pool, size_t backlog, int64_t now)
 		.max = pool->upstream->options.max_connections,
 		.connecting =
 		    pool->counts[POOL_CONNECTING] - pool_trial_count(pool),
-		.open = pool->counts[POOL_IDLE] + pool->counts[POOL_BUSY],
+		/* For SES, one that has said QUIT is there until it is gone. */
+		.open = pool->counts[POOL_IDLE] + pool->counts[POOL_BUSY] +
+		    pool->counts[POOL_DRAINING],
 		.idle = pool->counts[POOL_IDLE],
 		.backlog = backlog,
 		.rate = pacer_rate(&pool->relay->pacer),
@@ -164,22 +121,46 @@ static void open_wanted(struct pool *pool, size_t backlog, int64_t now)
 		(void)pool_open(pool, pool->upstream);
 }
 
-void pool_dispatch(struct pool *pool)
+/*
+ * The most recently used; for a message that a connection was lost with, the
+ * one that is furthest from being lost of its own messages.
+ */
+static struct outbound *choose_idle(
+    const struct pool *pool, const struct attempt *a)
 {
-	int64_t now = clock_mono_us();
-	struct outbound *o;
-	size_t backlog;
+	struct outbound *best = TAILQ_FIRST(&pool->lists[POOL_IDLE]), *o;
 
-	close_due(pool, now);
-	while (!pool->stopping &&
-	    (o = TAILQ_FIRST(&pool->lists[POOL_IDLE])) != NULL) {
+	if (a->stub->free_retries == 0)
+		return best;
+	TAILQ_FOREACH (o, &pool->lists[POOL_IDLE], link)
+		if (o->n_messages < best->n_messages)
+			best = o;
+	return best;
+}
+
+static void give_out(struct pool *pool, int64_t now)
+{
+	while (!pool->stopping && pool->counts[POOL_IDLE] > 0) {
 		struct attempt *a = relay_take(pool->relay);
+		struct outbound *o;
 
 		if (a == NULL)
 			break;
+		o = choose_idle(pool, a);
+		o->gap_us = now - o->idle_since_us;
+		o->sent_us = pool->sent_us = now;
 		pool_move(pool, o, POOL_BUSY);
 		outbound_send(o, a);
 	}
+}
+
+void pool_dispatch(struct pool *pool)
+{
+	int64_t now = clock_mono_us();
+	size_t backlog;
+
+	pool_renew(pool, now);
+	give_out(pool, now);
 	backlog = pool->stopping ? 0 : relay_backlog(pool->relay);
 	if (backlog > 0)
 		open_wanted(pool, backlog, now);
@@ -207,6 +188,8 @@ struct pool *pool_new(
 	pool->relay = relay;
 	pool->upstream = u;
 	sizing_init(&pool->sizing);
+	rotate_learn_init(&pool->learned, 0, 0, clock_mono_us());
+	pool->renewal_us = RENEWAL_GUESS_US;
 	for (int i = 0; i < POOL_N_STATES; i++)
 		TAILQ_INIT(&pool->lists[i]);
 	loop_timer_init(&pool->timer, relay->loop, on_timer, pool);

@@ -83,6 +83,11 @@ unsigned pool_count(const struct pool *pool, enum pool_state state);
 const char *pool_state_name(enum pool_state state);
 /* Nothing new starts; idle connections QUIT, busy ones after their message. */
 void pool_shutdown(struct pool *pool);
+/*
+ * Renews every connection, make before break and not in one wave; returns how
+ * many that are.
+ */
+unsigned pool_rotate(struct pool *pool);
 /* No hold-off after failures: connect at once, if there is anything to send. */
 void pool_try_now(struct pool *pool);
 bool pool_empty(const struct pool *pool);
@@ -101,6 +106,14 @@ const char *pool_new_credentials(const struct pool *pool);
 /* The port that connections use now; 0 before the first success. */
 int pool_port(const struct pool *pool);
 
+/*
+ * Where SES was seen to end sessions, less a margin, whether acted on
+ * (delivery.adaptive_rotation) or not; 0: nowhere.
+ */
+unsigned pool_learned_messages(const struct pool *pool);
+int64_t pool_learned_age_us(const struct pool *pool);
+/* What an earlier process learned; 0: nothing. */
+void pool_set_learned(struct pool *pool, unsigned messages, int64_t age_us);
 /* The endpoint that new connections go to. */
 const char *pool_host(const struct pool *pool);
 /* What one connection is like now; everything is a copy. */

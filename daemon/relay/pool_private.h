@@ -1,7 +1,8 @@
 /*
  * Between pool.c (lists, dispatch, life), pool_ports.c (which port is tried),
- * pool_events.c (what a connection's beginning and end teach) and pool_trial.c
- * (new options, and credentials that have to prove themselves).
+ * pool_events.c (what a connection's beginning and end teach), pool_renew.c
+ * (which connections are renewed) and pool_trial.c (new options, and credentials
+ * that have to prove themselves).
  */
 #ifndef RELAY_POOL_PRIVATE_H
 #define RELAY_POOL_PRIVATE_H
@@ -19,6 +20,12 @@ struct pool {
 	struct relay *relay;
 	struct upstream *upstream;
 	struct sizing sizing;
+	struct rotate_learned learned;
+	/* Told by SES last: a session ended after so many; 0: none. */
+	unsigned cap_messages;
+	int64_t cap_us;
+	int64_t renewal_us; /* what QUIT and a login take, smoothed */
+	int64_t sent_us; /* when a message was last given to a connection */
 	TAILQ_HEAD(pool_list, outbound) lists[POOL_N_STATES];
 	unsigned counts[POOL_N_STATES];
 	struct port_health ports[POOL_MAX_PORTS];
@@ -39,6 +46,18 @@ struct pool {
 void pool_move(struct pool *pool, struct outbound *o, enum pool_state state);
 /* A new connection, CONNECTING. */
 struct outbound *pool_open(struct pool *pool, struct upstream *u);
+
+/* --- pool_renew.c --- */
+
+/* Once a turn, before messages are given out. */
+void pool_renew(struct pool *pool, int64_t now);
+/* A connection that was opened to replace another is IDLE. */
+void pool_on_replacement(struct pool *pool, struct outbound *o, int64_t now);
+/* When an idle connection is next due. */
+int64_t pool_renew_next(const struct pool *pool, int64_t now);
+/* The limits that hold by what is known now. */
+void pool_plan(struct pool *pool, struct outbound *o);
+void pool_plan_all(struct pool *pool);
 
 /* --- pool_trial.c --- */
 

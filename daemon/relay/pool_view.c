@@ -81,7 +81,10 @@ static void view_connection(
 		.age_us = now_us - o->connect_started_us,
 		.n_messages = o->n_messages,
 		.n_delivered = o->n_delivered,
-		.replaced = o->stale ? "the configuration changed" : NULL,
+		.replaced = o->stale ? "the configuration changed"
+		    : o->rotate      ? "rotation was asked for"
+		    : o->leaving     ? "its replacement is there"
+				     : NULL,
 		.mss = o->upstream->options.mss,
 	};
 	view_address(view, o);
