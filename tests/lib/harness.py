@@ -223,12 +223,13 @@ class Sesd:
 
     `modes`: the listeners, "starttls", "wrapper" and "plain", each with an
     address before it if that matters ("127.0.0.2:0=wrapper"); `rules`: faults;
-    `store`: keep the contents, for stored().
+    `store`: keep the contents, for stored(); `wrap`: words before the command;
+    `control`: where it takes commands.
     """
 
     def __init__(self, directory, certs, modes=("starttls", "wrapper"),
                  cert="good", options=(), settings=None, rules=(),
-                 store=False):
+                 store=False, wrap=(), control="127.0.0.1:0"):
         self.dir = pathlib.Path(directory)
         self.dir.mkdir(parents=True, exist_ok=True)
         self.certs = pathlib.Path(certs)
@@ -237,12 +238,12 @@ class Sesd:
         self.store.mkdir(exist_ok=True)
         ready = self.dir / "ready"
         ready.unlink(missing_ok=True)
-        argv = [str(BUILD / "sesd"), "--ready-file", str(ready),
+        argv = [*wrap, str(BUILD / "sesd"), "--ready-file", str(ready),
                 "--cert", str(self.certs / f"{cert}.pem"),
                 "--key", str(self.certs / f"{cert}.key"),
                 "--user", USER, "--password", PASSWORD,
                 "--journal", str(self.journal),
-                "--control", "127.0.0.1:0"]
+                "--control", control]
         for mode in modes:
             address, _, name = mode.rpartition("=")
             argv += ["--listen", f"{address or '127.0.0.1:0'}:{name}"]

@@ -1,5 +1,6 @@
 """A network of one's own: a namespace with nothing but a loopback that has the
-MTU of Ethernet, nft rules in it, and a DNS server that does what it is told.
+MTU of Ethernet, nft rules in it, a bridge to another host, and a DNS server
+that does what it is told.
 
 in_network() runs a function there, in a forked child, as a process can't leave
 a namespace again without privileges; with those of a user namespace, anybody
@@ -60,6 +61,57 @@ def in_network(fn):
     assert status == 0, f"in the network of its own:\n{report}"
 
 
+def real_segments(device="lo", wrap=()):
+    """What crosses it is what would be on a wire: no segment is put together
+    from several, or cut up later."""
+    run(*wrap, "ethtool", "-K", device, "tso", "off", "gso", "off", "gro",
+        "off")
+
+
+class Bridge:
+    """Another host at PEER, behind a bridge that takes no packet over `mtu`
+    bytes in either direction, and tells nobody."""
+
+    OURS, PEER = "10.98.7.1", "10.98.7.2"
+
+    def __init__(self, mtu):
+        self.holders = []
+        switch, host = self.namespace(), self.namespace()
+        run("ip", "link", "add", "ours", "type", "veth", "peer", "name", "left",
+            "netns", str(switch))
+        run("ip", "link", "add", "peer", "netns", str(host), "type", "veth",
+            "peer", "name", "right", "netns", str(switch))
+        at = ("nsenter", "-n", "-t", str(switch))
+        run(*at, "ip", "link", "add", "switch", "type", "bridge")
+        for port in ("left", "right"):
+            run(*at, "ip", "link", "set", port, "master", "switch", "up")
+            real_segments(port, at)
+        run(*at, "ip", "link", "set", "switch", "up")
+        run(*at, "ip", "link", "set", "right", "mtu", str(mtu))
+        #: Words before a command that runs there.
+        self.there = ("nsenter", "-n", "-t", str(host))
+        for device, address, at in (("ours", self.OURS, ()),
+                                    ("peer", self.PEER, self.there)):
+            run(*at, "ip", "addr", "add", f"{address}/24", "dev", device)
+            run(*at, "ip", "link", "set", device, "up")
+            real_segments(device, at)
+        run(*self.there, "ip", "link", "set", "lo", "up")
+
+    def namespace(self):
+        """The pid of a process that keeps one, until our own end."""
+        holder = subprocess.Popen(
+            ["unshare", "--net", "sh", "-c", "echo; exec cat"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        holder.stdout.readline()
+        self.holders.append(holder)
+        return holder.pid
+
+
+def filter_nothing():
+    """Everything arrives again."""
+    run("nft", "flush", "chain", "inet", "test", "in")
+
+
 def filter_input(*rules):
     """nft rules about what arrives, in the words of nft. Where it leaves, the
     sender's kernel would be told, and the network tells nobody."""
@@ -71,8 +123,8 @@ def filter_input(*rules):
 
 
 class Dns:
-    """127.0.0.1:53 over UDP. `answer(name, qtype)` gives a list of IPv4
-    addresses, or an rcode, or None for silence."""
+    """127.0.0.1:53 over UDP. `answer(name, qtype)` gives a list of IPv4 and
+    IPv6 addresses, or an rcode, or None for silence."""
 
     RESOLV = "nameserver 127.0.0.1\noptions attempts:1 timeout:{}\n"
 
@@ -103,11 +155,13 @@ class Dns:
         rcode, addresses = 0, []
         if isinstance(answer, int):
             rcode = answer
-        elif qtype == 1:
-            addresses = answer
+        else:
+            addresses = [socket.inet_pton(f, a) for f, t, a in (
+                (socket.AF_INET6, 28, a) if ":" in a else
+                (socket.AF_INET, 1, a) for a in answer) if t == qtype]
         head = query[:2] + struct.pack("!HHHHH", 0x8180 | rcode, 1,
                                        len(addresses), 0, 0)
         records = b"".join(
-            b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 4) +
-            socket.inet_aton(a) for a in addresses)
+            b"\xc0\x0c" + struct.pack("!HHIH", qtype, 1, 60, len(a)) + a
+            for a in addresses)
         self.sock.sendto(head + question + records, peer)
