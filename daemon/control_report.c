@@ -94,6 +94,34 @@ static json_t *counters_report(void)
 	return o;
 }
 
+static json_t *ports_report(const struct relay *r)
+{
+	struct pool_port_view ports[POOL_MAX_PORTS];
+	unsigned n = pool_ports_view(r->pool, ports);
+	int64_t now = clock_mono_us();
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < n; i++) {
+		const struct pool_port_view *p = &ports[i];
+		json_t *o = json_pack("{s:I,s:s,s:b,s:s,s:o,s:o}", "port",
+		    (json_int_t)p->port, "mode",
+		    p->wrapper ? "wrapper" : "starttls", "in_use", p->in_use,
+		    "state", ports_state_name(p->state), "reason",
+		    report_text(p->reason), "advice", report_text(p->advice));
+
+		if (p->state != PORTS_GOOD) {
+			json_object_set_new(o, "for_seconds",
+			    json_integer((now - p->since_us) / US_PER_S));
+			json_object_set_new(o, "next_try_seconds",
+			    json_integer(p->next_try_us > now
+				    ? (p->next_try_us - now) / US_PER_S + 1
+				    : 0));
+		}
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
 static json_t *upstream_report(const struct daemon *d)
 {
 	struct relay *r = d->relay;
@@ -103,6 +131,8 @@ static json_t *upstream_report(const struct daemon *d)
 	json_object_set_new(o, "state", json_string(upstream_state(r)));
 	json_object_set_new(o, "endpoint", report_text(d->config->endpoint));
 	json_object_set_new(o, "port", json_integer(pool_port(r->pool)));
+	json_object_set_new(o, "ports", ports_report(r));
+	json_object_set_new(o, "mss", json_integer(pool_learned_mss(r->pool)));
 	json_object_set_new(
 	    o, "connect_error", report_text(pool_last_error(r->pool)));
 	if (pool_new_credentials(r->pool)[0] != '\0')

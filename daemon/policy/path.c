@@ -146,10 +146,12 @@ bool path_mss_active(const struct path_mss *m, int64_t now_us)
 	return now_us >= m->idle_until_us;
 }
 
-bool path_mss_vouches(const struct path_mss *m, uint32_t size, int64_t now_us)
+bool path_mss_vouches(
+    const struct path_mss *m, int mss, uint32_t size, int64_t now_us)
 {
 	return size <= PATH_SMALL ||
-	    (size <= m->passed && now_us - m->passed_us < VOUCH_US);
+	    (level_of(mss) == m->level && size <= m->passed &&
+		now_us - m->passed_us < VOUCH_US);
 }
 
 static bool is_trial(const struct path_mss *m, int mss)

@@ -90,8 +90,9 @@ int path_mss_choose(struct path_mss *m, int64_t now_us);
 int path_mss_found(const struct path_mss *m);
 /* Is it worth judging connections now? */
 bool path_mss_active(const struct path_mss *m, int64_t now_us);
-/* Has a segment that large passed lately? */
-bool path_mss_vouches(const struct path_mss *m, uint32_t size, int64_t now_us);
+/* Has a segment that large passed lately, on a connection like that? */
+bool path_mss_vouches(
+    const struct path_mss *m, int mss, uint32_t size, int64_t now_us);
 /* A connection with `mss` was given up.  False: lower won't be tried. */
 bool path_mss_on_stall(
     struct path_mss *m, int mss, bool inbound, bool certain, int64_t now_us);

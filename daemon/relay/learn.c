@@ -21,6 +21,7 @@ static void give(struct relay *r, const struct learned *l)
 {
 	pacer_init(&r->pacer, r->options.rate, l->rate, clock_mono_us());
 	pool_set_learned(r->pool, l->session_messages, l->session_age_us);
+	pool_set_learned_mss(r->pool, l->mss);
 }
 
 static void gather(const struct relay *r, struct learned *l)
@@ -29,6 +30,7 @@ static void gather(const struct relay *r, struct learned *l)
 	l->rate = pacer_learned(&r->pacer);
 	l->session_messages = pool_learned_messages(r->pool);
 	l->session_age_us = pool_learned_age_us(r->pool);
+	l->mss = pool_learned_mss(r->pool);
 }
 
 static const char *endpoint(const struct relay *r)

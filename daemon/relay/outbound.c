@@ -19,7 +19,6 @@
 #include <string.h>
 
 static void follow(struct outbound *o, struct client_out *out);
-static void feed_body(struct outbound *o);
 
 /* Outlives the connection when that closes first. */
 struct outbound_record {
@@ -43,19 +42,23 @@ static void outbound_free(void *ptr)
 	struct outbound *o = ptr;
 
 	body_fini(&o->large);
+	loop_timer_fini(&o->timer);
 	upstream_unref(o->upstream);
 	free(o);
 }
 
 /*
  * TCP was there, but not what belongs on it: no SMTP, no STARTTLS, a wrong
- * certificate.  What SES says of account and load is the same on every port.
+ * certificate.  What SES says of account and load is the same on every port,
+ * and so is a 4xx, but in reply to STARTTLS.
  */
 static bool port_is_no_good(const struct outbound *o, const struct verdict *v)
 {
-	return !o->logged_in && o->client.options != NULL &&
-	    v->scope == SCOPE_CONNECTION && v->class != VERDICT_NONE &&
-	    v->class != VERDICT_CONN_LIMIT;
+	if (o->logged_in || o->dropped || o->path_stalled ||
+	    o->client.options == NULL || v->scope != SCOPE_CONNECTION ||
+	    v->class == VERDICT_NONE || v->class == VERDICT_CONN_LIMIT)
+		return false;
+	return v->code / 100 != 4 || o->phase == PHASE_STARTTLS;
 }
 
 /* The only way out. */
@@ -66,13 +69,14 @@ void outbound_finish(struct outbound *o, const struct verdict *verdict)
 	o->told_closed = true;
 	ASSERT(o->attempt == NULL);
 	if (port_is_no_good(o, verdict))
-		pool_report_port(o->pool, o, false);
+		pool_port_failed(o->pool, o, verdict->text, verdict->advice);
 	if (o->unrecorded != NULL)
 		o->unrecorded->outbound = NULL;
 	o->unrecorded = NULL;
 	if (o->resolving)
 		resolver_cancel(o->relay->resolver, o);
 	o->resolving = false;
+	loop_timer_clear(&o->timer);
 	conn_close(o->conn);
 	o->conn = NULL;
 	pool_on_closed(o->pool, o, o->logged_in, verdict);
@@ -94,7 +98,7 @@ static void on_recorded(void *ctx)
 	o->unrecorded = NULL;
 	before = enter(o);
 	if (o->client.state == CLIENT_BODY && !o->body_queued)
-		feed_body(o);
+		outbound_feed(o);
 	crash_leave(before);
 }
 
@@ -119,7 +123,7 @@ static void settle(struct outbound *o)
 }
 
 /* The connection is lost or unusable, by its own or the network's doing. */
-static void lose(struct outbound *o, enum loss loss, const char *detail)
+void outbound_lose(struct outbound *o, enum loss loss, const char *detail)
 {
 	struct client_out out;
 	bool dot_sent = o->body_queued && o->conn != NULL &&
@@ -129,6 +133,7 @@ static void lose(struct outbound *o, enum loss loss, const char *detail)
 		return;
 	o->lost = true;
 	o->loss = loss;
+	o->phase = client_phase(&o->client);
 	client_on_loss(&o->client, loss, dot_sent, detail, &out);
 	follow(o, &out);
 }
@@ -182,7 +187,7 @@ static void follow(struct outbound *o, struct client_out *out)
 	conn_deadline(o->conn, state_timeout(o));
 	if (out->start_tls) {
 		if (!conn_input_empty(o->conn)) {
-			lose(o, LOSS_PROTOCOL,
+			outbound_lose(o, LOSS_PROTOCOL,
 			    "bytes followed the reply to STARTTLS in clear "
 			    "(somebody tampers with the connection)");
 			return;
@@ -190,17 +195,20 @@ static void follow(struct outbound *o, struct client_out *out)
 		conn_start_tls(
 		    o->conn, o->upstream->tls, o->upstream->options.host);
 	}
+	if (out->start_tls)
+		outbound_path_begin(o, PATH_HANDSHAKE);
 	if (out->send_body) {
 		dot_writer_init(&o->dot);
 		o->body_offset = 0;
 		o->body_queued = false;
-		feed_body(o);
+		outbound_path_begin(o, PATH_BODY);
+		outbound_feed(o);
 	}
 	if (out->ready) {
 		if (!o->logged_in) {
 			o->logged_in = true;
 			o->opened_us = clock_mono_us();
-			pool_report_port(o->pool, o, true);
+			pool_port_works(o->pool, o);
 			pool_on_ready(o->pool, o);
 		} else {
 			pool_on_free(o->pool, o);
@@ -246,11 +254,12 @@ static void take_large(struct outbound *o, int rc, const struct err *err)
 	if (rc != 0) {
 		log_msg(LOG_LEVEL_ERROR, LOG_SMTP, o->attempt->stub->id,
 		    "content cannot be read: %s", err->text);
-		lose(o, LOSS_SHUTDOWN, "content cannot be read from the spool");
+		outbound_lose(
+		    o, LOSS_SHUTDOWN, "content cannot be read from the spool");
 		return;
 	}
 	if (o->client.state == CLIENT_BODY)
-		feed_body(o);
+		outbound_feed(o);
 }
 
 static void on_large(void *ctx, int rc, const struct err *err)
@@ -280,7 +289,7 @@ static void read_ahead(struct outbound *o, uint64_t offset)
  * Fills the output buffer up to one chunk.  Called again when it has drained,
  * and when the disk has delivered.
  */
-static void feed_body(struct outbound *o)
+void outbound_feed(struct outbound *o)
 {
 	const struct message *m = o->attempt->m;
 
@@ -291,13 +300,14 @@ static void feed_body(struct outbound *o)
 
 		if (left == 0 && !spool_can_settle(o->relay->spool)) {
 			/* Without its dot nothing has been sent. */
-			lose(o, LOSS_SHUTDOWN, "outcomes cannot be recorded");
+			outbound_lose(
+			    o, LOSS_SHUTDOWN, "outcomes cannot be recorded");
 			return;
 		}
 		if (left == 0) {
-			if (o->unrecorded == NULL)
+			if (o->unrecorded == NULL && !o->dot_waits)
 				end_body(o);
-			break; /* on_recorded() comes back */
+			break; /* on_recorded() or the timer comes back */
 		}
 		if (!m->large) {
 			dot_write(
@@ -329,7 +339,8 @@ static void check_body_sent(struct outbound *o)
 	note_step(o);
 	/* What ends behind the dot but began before is no answer to it. */
 	if (o->parser.n_lines > 0)
-		lose(o, LOSS_PROTOCOL, "a reply began within the content");
+		outbound_lose(
+		    o, LOSS_PROTOCOL, "a reply began within the content");
 	else
 		conn_deadline(o->conn, state_timeout(o));
 }
@@ -357,6 +368,7 @@ static void on_secured(void *ctx)
 	struct outbound *o = ctx;
 	struct client_out out;
 
+	outbound_path_secured(o);
 	client_on_secured(&o->client, &out);
 	follow(o, &out);
 }
@@ -377,14 +389,15 @@ static bool take_line(struct outbound *o, struct slice line)
 	struct client_out out;
 
 	if (reply_is_early(o)) {
-		lose(o, LOSS_PROTOCOL, "a reply that nothing was asked for");
+		outbound_lose(
+		    o, LOSS_PROTOCOL, "a reply that nothing was asked for");
 		return false;
 	}
 	switch (reply_feed(&o->parser, line, client_on_line, &o->client)) {
 	case 0:
 		if (o->client.state != CLIENT_IDLE)
 			return true;
-		lose(o, LOSS_PROTOCOL, "unsolicited bytes");
+		outbound_lose(o, LOSS_PROTOCOL, "unsolicited bytes");
 		return false;
 	case 1:
 		if (log_enabled(LOG_LEVEL_DEBUG))
@@ -392,11 +405,14 @@ static bool take_line(struct outbound *o, struct slice line)
 			    "conn=%u %s: %d %s", o->number,
 			    client_state_name(o->client.state),
 			    o->parser.reply.code, o->parser.reply.text);
+		o->phase = client_phase(&o->client);
+		if (o->phase == PHASE_DOT)
+			outbound_path_answered(o);
 		client_on_reply(&o->client, &o->parser.reply, &out);
 		follow(o, &out);
 		return !o->told_closed;
 	default:
-		lose(o, LOSS_PROTOCOL, "what came is no SMTP reply");
+		outbound_lose(o, LOSS_PROTOCOL, "what came is no SMTP reply");
 		return false;
 	}
 }
@@ -413,16 +429,18 @@ static void read_replies(struct outbound *o)
 	while ((rc = conn_read_line(
 		    o->conn, REPLY_LINE_MAX, &line, &bare_lf)) == 1) {
 		if (bare_lf) {
-			lose(o, LOSS_PROTOCOL, "a line that ends in LF alone");
+			outbound_lose(
+			    o, LOSS_PROTOCOL, "a line that ends in LF alone");
 			return;
 		}
 		if (!take_line(o, line))
 			return;
 	}
 	if (rc < 0)
-		lose(o, LOSS_PROTOCOL, "an endless line instead of a reply");
+		outbound_lose(
+		    o, LOSS_PROTOCOL, "an endless line instead of a reply");
 	else if (o->client.state == CLIENT_IDLE && !conn_input_empty(o->conn))
-		lose(o, LOSS_PROTOCOL, "unsolicited bytes");
+		outbound_lose(o, LOSS_PROTOCOL, "unsolicited bytes");
 }
 
 static void on_readable(void *ctx)
@@ -439,7 +457,7 @@ static void on_writable(void *ctx)
 	struct crash_mark before = enter(o);
 
 	if (o->client.state == CLIENT_BODY && !o->body_queued)
-		feed_body(o);
+		outbound_feed(o);
 	check_body_sent(o);
 	crash_leave(before);
 }
@@ -459,7 +477,8 @@ static void on_end(void *ctx, enum conn_end end, const char *reason)
 	if (o->client.options == NULL)
 		outbound_connect_failed(o, end, reason);
 	else
-		lose(o, losses[end], reason);
+		outbound_lose(
+		    o, losses[end], end == CONN_END_TIMEOUT ? NULL : reason);
 	crash_leave(before);
 }
 
@@ -492,6 +511,7 @@ struct outbound *outbound_open(
 	o->number = number;
 	o->connect_started_us = clock_mono_us();
 	body_init(&o->large);
+	loop_timer_init(&o->timer, relay->loop, outbound_on_timer, o);
 	snprintf(o->via, sizeof o->via, "%.250s", u->options.host);
 	/* The pool has to have it on its list before anything can end. */
 	loop_defer(relay->loop, start, o);
@@ -529,8 +549,9 @@ void outbound_quit(struct outbound *o)
 
 void outbound_drop(struct outbound *o, const char *reason)
 {
+	o->dropped = true;
 	if (o->conn != NULL && o->client.options != NULL) {
-		lose(o, LOSS_SHUTDOWN, reason);
+		outbound_lose(o, LOSS_SHUTDOWN, reason);
 		return;
 	}
 	classify_loss(PHASE_CONNECT, LOSS_SHUTDOWN, reason, &o->client.verdict);

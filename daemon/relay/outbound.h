@@ -12,6 +12,7 @@
 #include "base/histogram.h"
 #include "net/conn.h"
 #include "net/resolver.h"
+#include "policy/path.h"
 #include "policy/rotate.h"
 #include "relay/relay.h"
 #include "relay/upstream.h"
@@ -52,8 +53,14 @@ struct outbound {
 	struct resolver_addr addr;
 	unsigned port_index;
 	uint32_t ports_tried; /* bits by index */
-	unsigned n_addrs_tried; /* on this port */
+	unsigned n_addrs_tried, n_addrs_silent; /* on this port */
+	unsigned n_addrs_unusable; /* not of ses.source_address's family */
 	bool resolving;
+	/* Sent to see whether its port works again: no other will do. */
+	bool scout;
+	enum phase phase; /* where the last reply or loss met it */
+	bool dropped; /* by us: it tells nothing of the port */
+	int mss; /* TCP_MAXSEG; 0: the system's */
 	int64_t connect_started_us;
 	char via[320]; /* "host[ip]:port" */
 
@@ -72,6 +79,15 @@ struct outbound {
 	 * duplicate a connection, and never more.
 	 */
 	struct outbound_record *unrecorded;
+
+	/* Large segments, see outbound_path.c. */
+	struct loop_timer timer; /* the next look; before that, DNS */
+	struct path_watch watch;
+	bool watching; /* it was begun for this handshake or message */
+	int64_t watch_since_us;
+	bool dot_waits; /* until a segment of this size has passed: */
+	uint32_t must_pass;
+	bool path_stalled; /* given up, the next one has smaller segments */
 
 	/* The message under way; NULL between. */
 	struct attempt *attempt;
@@ -98,22 +114,57 @@ void outbound_drop(struct outbound *o, const char *reason);
 /* The final dot is on its way or its reply awaited. */
 bool outbound_at_dot(const struct outbound *o);
 
-/* --- pool.c, for outbound.c --- */
+/* --- pool_ports.c, for outbound --- */
 
 /* The port to try now, of those not in `tried`; -1 when all were tried. */
 int pool_choose_port(
     struct pool *pool, const struct upstream *u, uint32_t tried);
-/* Whether connecting and logging in by that port worked; true: that is news. */
-bool pool_report_port(struct pool *pool, const struct outbound *o, bool ok);
+/* It has worked and not failed since: one silent address is no proof. */
+bool pool_port_is_proven(const struct pool *pool, const struct outbound *o);
+void pool_port_works(struct pool *pool, const struct outbound *o);
+/* `advice` may be NULL. */
+void pool_port_failed(struct pool *pool, const struct outbound *o,
+    const char *reason, const char *advice);
 
-/* --- between outbound.c and outbound_connect.c --- */
+/* --- pool_path.c, for outbound --- */
+
+/* TCP_MAXSEG for a new connection; 0: the system's. */
+int pool_choose_mss(struct pool *pool, const struct upstream *u);
+/* Is it worth watching this connection? */
+bool pool_path_is_judged(const struct pool *pool, const struct outbound *o);
+bool pool_path_vouches(
+    const struct pool *pool, const struct outbound *o, uint32_t size);
+void pool_path_passed(
+    struct pool *pool, const struct outbound *o, uint32_t size, bool full);
+void pool_path_secured(struct pool *pool, const struct outbound *o);
+/* It is given up; false: not to be helped by smaller segments. */
+bool pool_path_stalled(
+    struct pool *pool, const struct outbound *o, bool inbound, bool certain);
+/* Not even TCP was to be had. */
+void pool_path_no_connection(struct pool *pool);
+
+/* --- between outbound.c, outbound_connect.c and outbound_path.c --- */
 
 extern const struct conn_events outbound_events;
 /* Ask for an address and connect to it; ends in on_connected or on_end. */
 void outbound_try_connect(struct outbound *o);
+/* DNS keeps silent: the last good answer will do. */
+void outbound_on_impatience(struct outbound *o);
 /* TCP was not to be had: the next address, the next port, or give up. */
 void outbound_connect_failed(
     struct outbound *o, enum conn_end end, const char *reason);
+/* Large segments may be lost from here on. */
+void outbound_path_begin(struct outbound *o, enum path_stage stage);
+/* The handshake is done. */
+void outbound_path_secured(struct outbound *o);
+/* SES has answered the dot: all of the content has passed. */
+void outbound_path_answered(struct outbound *o);
+/* Of o->timer. */
+void outbound_on_timer(void *outbound);
+/* Hand more content to the socket, and the dot if it may go. */
+void outbound_feed(struct outbound *o);
+/* The connection is lost or unusable. */
+void outbound_lose(struct outbound *o, enum loss loss, const char *detail);
 /* The only way out. */
 void outbound_finish(struct outbound *o, const struct verdict *verdict);
 

@@ -2,16 +2,23 @@
  * Getting a TCP connection to SES: the addresses of the name, port by port.
  * Runs on the loop thread, for relay/outbound.c.
  *
- * An address that refuses is followed by the next one on the same port; a port
- * that nobody answers on is left at once, because what filters it filters it
- * for all addresses.  What is learned goes to the resolver and to the pool.
+ * An address that refuses is followed by the next one on the same port, at
+ * once.  Silence costs the whole time of a connect: on a port that has worked
+ * another address is heard, too; any other port is left at once.  What is
+ * learned goes to the resolver and to the pool.
  */
 #include "relay/outbound.h"
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "policy/diagnosis.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
+
+/* With an older answer at hand, nobody waits longer for a new one. */
+#define DNS_PATIENCE_US (2 * US_PER_S)
 
 static void set_port(struct sockaddr_storage *addr, uint16_t port)
 {
@@ -36,75 +43,199 @@ static void describe_via(struct outbound *o, uint16_t port)
 	    o->upstream->options.host, text, port);
 }
 
-static void on_address(
-    void *ctx, const struct resolver_addr *addr, const char *reason)
+/* ses.source_address is an address, so it has one family. */
+static bool fits_source(const struct outbound *o, const struct resolver_addr *a)
 {
-	struct outbound *o = ctx;
 	const struct pool_options *options = &o->upstream->options;
-	struct conn_target target = { .mss = options->mss };
-	int index;
 
-	o->resolving = false;
-	if (addr == NULL) {
-		char detail[400];
+	return options->source_len == 0 ||
+	    options->source.ss_family == a->addr.ss_family;
+}
 
-		snprintf(detail, sizeof detail, "address of %s: %s",
-		    options->host, reason);
-		classify_loss(
-		    PHASE_CONNECT, LOSS_RESOLVE, detail, &o->client.verdict);
-		outbound_finish(o, &o->client.verdict);
+static void give_up(struct outbound *o, enum loss loss, const char *detail)
+{
+	classify_loss(PHASE_CONNECT, loss, detail, &o->client.verdict);
+	outbound_finish(o, &o->client.verdict);
+}
+
+/* A name may have addresses that cannot be reached from where we must be. */
+static void pass_over(struct outbound *o, const struct resolver_addr *addr)
+{
+	const char *host = o->upstream->options.host;
+	char detail[400];
+
+	resolver_report(o->relay->resolver, addr, false);
+	/* Each time it is passed over for longer, until another one comes. */
+	if (++o->n_addrs_unusable <
+	    8 * resolver_count(o->relay->resolver, host)) {
+		outbound_try_connect(o);
 		return;
 	}
-	index = pool_choose_port(o->pool, o->upstream, o->ports_tried);
-	ASSERT(index >= 0);
-	o->port_index = (unsigned)index;
+	snprintf(detail, sizeof detail,
+	    "%s has no %s address, and ses.source_address is one", host,
+	    o->upstream->options.source.ss_family == AF_INET6 ? "IPv6"
+							      : "IPv4");
+	give_up(o, LOSS_CONNECT, detail);
+}
+
+static void connect_to(struct outbound *o, const struct resolver_addr *addr)
+{
+	const struct pool_options *options = &o->upstream->options;
+	struct conn_target target = {
+		.addr = addr->addr,
+		.addr_len = addr->len,
+	};
+	uint16_t port;
+
+	/* The next address is tried on the same port. */
+	if (!o->scout && o->n_addrs_tried == 0) {
+		int index =
+		    pool_choose_port(o->pool, o->upstream, o->ports_tried);
+
+		ASSERT(index >= 0);
+		o->port_index = (unsigned)index;
+	}
+	port = options->ports[o->port_index].port;
 	o->addr = *addr;
-	target.addr = addr->addr;
-	target.addr_len = addr->len;
-	set_port(&target.addr, options->ports[index].port);
-	if (options->source_len > 0 &&
-	    options->source.ss_family == addr->addr.ss_family) {
+	o->mss = pool_choose_mss(o->pool, o->upstream);
+	target.mss = o->mss;
+	set_port(&target.addr, port);
+	if (options->source_len > 0) {
 		target.source = &options->source;
 		target.source_len = options->source_len;
 	}
-	describe_via(o, options->ports[index].port);
+	describe_via(o, port);
 	o->conn = conn_connect(o->relay->loop, &target, &outbound_events, o);
 	conn_set_low_water(o->conn, OUTBOUND_CHUNK / 2);
 	conn_deadline(o->conn, options->timeouts.connect_us);
 }
 
+static void on_address(
+    void *ctx, const struct resolver_addr *addr, const char *reason)
+{
+	struct outbound *o = ctx;
+	char detail[400];
+
+	o->resolving = false;
+	loop_timer_clear(&o->timer);
+	if (addr == NULL) {
+		snprintf(detail, sizeof detail, "address of %s: %s",
+		    o->upstream->options.host, reason);
+		give_up(o, LOSS_RESOLVE, detail);
+	} else if (!fits_source(o, addr)) {
+		pass_over(o, addr);
+	} else {
+		connect_to(o, addr);
+	}
+}
+
 void outbound_try_connect(struct outbound *o)
 {
 	o->resolving = true;
+	loop_timer_set(&o->timer, DNS_PATIENCE_US);
+	/* An answer that is known comes before this returns. */
 	resolver_next(
 	    o->relay->resolver, o->upstream->options.host, on_address, o);
+}
+
+void outbound_on_impatience(struct outbound *o)
+{
+	struct resolver_addr addr;
+
+	if (!resolver_last(
+		o->relay->resolver, o->upstream->options.host, &addr))
+		return; /* nothing to do but wait */
+	log_msg(LOG_LEVEL_DEBUG, LOG_SMTP, LOG_NO_ID,
+	    "conn=%u: DNS does not answer, the last known address will do",
+	    o->number);
+	resolver_cancel(o->relay->resolver, o);
+	on_address(o, &addr, NULL);
+}
+
+/* --- failures --- */
+
+static void explain(const struct outbound *o, enum conn_end end,
+    const char *reason, char *buf, size_t size)
+{
+	const struct diagnosis_facts facts = {
+		.host = o->upstream->options.host,
+		.port = o->upstream->options.ports[o->port_index].port,
+		.detail = reason,
+	};
+	int error = conn_error(o->conn);
+	enum diagnosis_outcome outcome = OUTCOME_REFUSED;
+	struct diagnosis d;
+
+	if (end == CONN_END_TIMEOUT)
+		outcome = OUTCOME_TIMEOUT;
+	else if (error == EHOSTUNREACH || error == ENETUNREACH)
+		outcome = OUTCOME_UNREACHABLE;
+	else if (error != ECONNREFUSED)
+		outcome = OUTCOME_FAILED;
+	diagnosis_explain(DIAGNOSIS_CONNECT, outcome, &facts, &d);
+	snprintf(buf, size, "%.160s: %.500s", d.meaning, d.remedy);
+}
+
+/*
+ * Is it the port?  When all addresses refuse, or two keep silent.  One that
+ * keeps silent is enough where nothing is known to speak for the port: what
+ * filters it filters it for all addresses.
+ */
+static bool port_is_to_blame(struct outbound *o, bool silent)
+{
+	unsigned n_addrs =
+	    resolver_count(o->relay->resolver, o->upstream->options.host);
+
+	o->n_addrs_silent += silent;
+	if (++o->n_addrs_tried >= n_addrs)
+		return true;
+	return silent &&
+	    (o->n_addrs_silent > 1 || !pool_port_is_proven(o->pool, o));
+}
+
+/* The next address or port, if there is one. */
+static bool go_on(struct outbound *o, bool port_failed)
+{
+	if (port_failed) {
+		if (o->scout)
+			return false;
+		o->ports_tried |= 1u << o->port_index;
+		o->n_addrs_tried = o->n_addrs_silent = 0;
+		if (pool_choose_port(o->pool, o->upstream, o->ports_tried) < 0)
+			return false;
+	}
+	outbound_try_connect(o);
+	return true;
 }
 
 void outbound_connect_failed(
     struct outbound *o, enum conn_end end, const char *reason)
 {
-	enum loss loss = end == CONN_END_TIMEOUT ? LOSS_TIMEOUT : LOSS_CONNECT;
-	unsigned n_addrs =
-	    resolver_count(o->relay->resolver, o->upstream->options.host);
-	char detail[400];
-	bool news = false;
+	bool silent = end == CONN_END_TIMEOUT, port_failed;
+	const char *words = silent ? "connection timed out" : reason;
+	char detail[400], advice[700];
 
-	snprintf(detail, sizeof detail, "connect to %s: %s", o->via, reason);
-	resolver_report(o->relay->resolver, &o->addr, false);
-	conn_close(o->conn);
-	o->conn = NULL;
-	/* Nobody answers: the port is filtered, for all addresses alike. */
-	if (++o->n_addrs_tried >= n_addrs || end == CONN_END_TIMEOUT) {
-		news = pool_report_port(o->pool, o, false);
-		o->ports_tried |= 1u << o->port_index;
-		o->n_addrs_tried = 0;
-	}
-	log_msg(news ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, LOG_SMTP, LOG_NO_ID,
-	    "%s", detail);
-	if (pool_choose_port(o->pool, o->upstream, o->ports_tried) >= 0) {
-		outbound_try_connect(o);
+	snprintf(detail, sizeof detail, "connect to %s: %s", o->via, words);
+	log_msg(LOG_LEVEL_DEBUG, LOG_SMTP, LOG_NO_ID, "conn=%u: %s", o->number,
+	    detail);
+	if (conn_error(o->conn) == EADDRNOTAVAIL) {
+		/* ses.source_address is not ours, whatever the port. */
+		give_up(o, LOSS_CONNECT, detail);
 		return;
 	}
-	classify_loss(PHASE_CONNECT, loss, detail, &o->client.verdict);
-	outbound_finish(o, &o->client.verdict);
+	/* A scout that hears nothing blames the port that was silent before. */
+	if (!(silent && o->scout))
+		resolver_report(o->relay->resolver, &o->addr, false);
+	port_failed = port_is_to_blame(o, silent);
+	if (port_failed) {
+		explain(o, end, reason, advice, sizeof advice);
+		pool_port_failed(o->pool, o, words, advice);
+	}
+	conn_close(o->conn);
+	o->conn = NULL;
+	if (go_on(o, port_failed))
+		return;
+	if (!o->scout)
+		pool_path_no_connection(o->pool);
+	give_up(o, silent ? LOSS_TIMEOUT : LOSS_CONNECT, detail);
 }

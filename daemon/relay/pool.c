@@ -87,13 +87,16 @@ struct outbound *pool_open(struct pool *pool, struct upstream *u)
 	return o;
 }
 
-/* When an idle connection, or the hold-off of connecting, is next due. */
-static void set_timer(struct pool *pool, int64_t now, bool backlog)
+/* When an idle connection, or the hold-off of connecting, is next due; `next`:
+ * what else is. */
+static void set_timer(
+    struct pool *pool, int64_t now, bool backlog, int64_t next)
 {
-	int64_t next = backlog ? sizing_next(&pool->sizing, now) : INT64_MAX;
 	int64_t due = pool_renew_next(pool, now);
 
 	next = due < next ? due : next;
+	if (backlog && sizing_next(&pool->sizing, now) < next)
+		next = sizing_next(&pool->sizing, now);
 	if (next == INT64_MAX)
 		loop_timer_clear(&pool->timer);
 	else
@@ -102,10 +105,12 @@ static void set_timer(struct pool *pool, int64_t now, bool backlog)
 
 static void open_wanted(struct pool *pool, size_t backlog, int64_t now)
 {
+	/* A scout is one of the connections, and none that mail waits for. */
+	unsigned scouts = pool_scout_count(pool);
 	struct sizing_view view = {
-		.max = pool->upstream->options.max_connections,
-		.connecting =
-		    pool->counts[POOL_CONNECTING] - pool_trial_count(pool),
+		.max = pool->upstream->options.max_connections - scouts,
+		.connecting = pool->counts[POOL_CONNECTING] -
+		    pool_trial_count(pool) - scouts,
 		/* For SES, one that has said QUIT is there until it is gone. */
 		.open = pool->counts[POOL_IDLE] + pool->counts[POOL_BUSY] +
 		    pool->counts[POOL_DRAINING],
@@ -156,15 +161,16 @@ static void give_out(struct pool *pool, int64_t now)
 
 void pool_dispatch(struct pool *pool)
 {
-	int64_t now = clock_mono_us();
+	int64_t now = clock_mono_us(), next;
 	size_t backlog;
 
 	pool_renew(pool, now);
 	give_out(pool, now);
 	backlog = pool->stopping ? 0 : relay_backlog(pool->relay);
+	next = pool_ports_scout(pool, backlog, now);
 	if (backlog > 0)
 		open_wanted(pool, backlog, now);
-	set_timer(pool, now, backlog > 0);
+	set_timer(pool, now, backlog > 0, next);
 }
 
 /* --- life --- */
@@ -190,6 +196,7 @@ struct pool *pool_new(
 	sizing_init(&pool->sizing);
 	rotate_learn_init(&pool->learned, 0, 0, clock_mono_us());
 	pool->renewal_us = RENEWAL_GUESS_US;
+	pool_ports_reset(pool);
 	for (int i = 0; i < POOL_N_STATES; i++)
 		TAILQ_INIT(&pool->lists[i]);
 	loop_timer_init(&pool->timer, relay->loop, on_timer, pool);
@@ -213,6 +220,7 @@ void pool_shutdown(struct pool *pool)
 void pool_try_now(struct pool *pool)
 {
 	sizing_try_now(&pool->sizing);
+	ports_try_now(&pool->ports, clock_mono_us());
 }
 
 void pool_drop(struct pool *pool, bool all)

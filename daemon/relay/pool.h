@@ -14,13 +14,14 @@
 #define RELAY_POOL_H
 
 #include "base/base.h"
+#include "policy/ports.h"
 #include "policy/rotate.h"
 #include "smtp/classify.h"
 
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#define POOL_MAX_PORTS 16
+#define POOL_MAX_PORTS PORTS_MAX
 
 struct pool_port {
 	uint16_t port;
@@ -42,7 +43,7 @@ struct pool_options {
 	/* AUTH texts in base64, see credentials.h; NULL: no AUTH. */
 	const char *auth_plain, *auth_user, *auth_pass;
 	const char *ca_file; /* NULL: the system's anchors */
-	int mss;
+	int mss; /* 0: the system's, and what policy/path finds */
 	struct sockaddr_storage source;
 	socklen_t source_len; /* 0: the system's choice */
 	unsigned max_connections;
@@ -114,6 +115,26 @@ unsigned pool_learned_messages(const struct pool *pool);
 int64_t pool_learned_age_us(const struct pool *pool);
 /* What an earlier process learned; 0: nothing. */
 void pool_set_learned(struct pool *pool, unsigned messages, int64_t age_us);
+/* For `status`, in the order of ses.ports; valid until the next turn. */
+struct pool_port_view {
+	unsigned port;
+	bool wrapper;
+	bool in_use; /* this is the one that pool_port() tells */
+	enum ports_state state;
+	const char *reason; /* why it is passed over; "" */
+	const char *advice; /* what to do about it; "" */
+	int64_t since_us, next_try_us; /* monotonic; 0: in good standing */
+};
+/* How many; `out` has room for POOL_MAX_PORTS. */
+unsigned pool_ports_view(const struct pool *pool, struct pool_port_view *out);
+
+/*
+ * The segment size that passes where larger ones vanish, as found; 0: all do,
+ * or ses.mss decides.  What the last run found is set before anything is sent.
+ */
+int pool_learned_mss(const struct pool *pool);
+void pool_set_learned_mss(struct pool *pool, int mss);
+
 /* The endpoint that new connections go to. */
 const char *pool_host(const struct pool *pool);
 /* What one connection is like now; everything is a copy. */

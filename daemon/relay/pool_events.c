@@ -34,6 +34,8 @@ void pool_on_ready(struct pool *pool, struct outbound *o)
 	stat_add(STAT_CONNECTS_OK, 1);
 	if (o->trial)
 		pool_trial_accepted(pool, o);
+	else if (o == pool->scout)
+		pool_scout_arrived(pool, o);
 	sizing_on_connected(&pool->sizing, now);
 	gate_on_login(&pool->relay->gate);
 	if (pool->last_error[0] != '\0')
@@ -213,8 +215,16 @@ void pool_on_closed(struct pool *pool, struct outbound *o, bool logged_in,
 		    pool->counts[POOL_IDLE] + pool->counts[POOL_BUSY], now);
 	if (logged_in)
 		learn_from_end(pool, o, close_reason(o, verdict), now);
+	path_mss_on_closed(&pool->path, o->mss);
 	if (o->trial) {
 		pool_trial_closed(pool, o, verdict);
+	} else if (o == pool->scout) {
+		pool_scout_lost(pool, o, verdict);
+	} else if (o->path_stalled) {
+		/* The next one goes at once, in smaller segments. */
+		log_msg(LOG_LEVEL_DEBUG, LOG_SMTP, LOG_NO_ID,
+		    "conn=%u relay=%s: given up: %s", o->number, o->via,
+		    verdict->text);
 	} else if (!logged_in && o->stale && is_about_login(verdict)) {
 		/* Of credentials that are not in force any more. */
 	} else if (!logged_in && !pool->stopping) {

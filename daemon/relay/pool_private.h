@@ -1,20 +1,17 @@
 /*
  * Between pool.c (lists, dispatch, life), pool_ports.c (which port is tried),
- * pool_events.c (what a connection's beginning and end teach), pool_renew.c
- * (which connections are renewed) and pool_trial.c (new options, and credentials
- * that have to prove themselves).
+ * pool_path.c (which segment size), pool_events.c (what a connection's beginning
+ * and end teach), pool_renew.c (which connections are renewed) and pool_trial.c
+ * (new options, and credentials that have to prove themselves).
  */
 #ifndef RELAY_POOL_PRIVATE_H
 #define RELAY_POOL_PRIVATE_H
 
+#include "policy/path.h"
+#include "policy/ports.h"
 #include "policy/sizing.h"
 #include "relay/outbound.h"
 #include "relay/pool.h"
-
-struct port_health {
-	int64_t penalty_us;
-	int64_t until_us; /* passed over before this; 0: in good standing */
-};
 
 struct pool {
 	struct relay *relay;
@@ -28,8 +25,10 @@ struct pool {
 	int64_t sent_us; /* when a message was last given to a connection */
 	TAILQ_HEAD(pool_list, outbound) lists[POOL_N_STATES];
 	unsigned counts[POOL_N_STATES];
-	struct port_health ports[POOL_MAX_PORTS];
-	int port_in_use;
+	struct ports ports; /* of `upstream` */
+	struct path_mss path;
+	int port_in_use; /* its number; 0: none has worked yet */
+	struct outbound *scout; /* CONNECTING, see pool_ports.c; or NULL */
 	unsigned last_number;
 	bool stopping;
 	struct loop_timer timer;
@@ -58,6 +57,21 @@ int64_t pool_renew_next(const struct pool *pool, int64_t now);
 /* The limits that hold by what is known now. */
 void pool_plan(struct pool *pool, struct outbound *o);
 void pool_plan_all(struct pool *pool);
+
+/* --- pool_ports.c --- */
+
+/* Other ports, another endpoint: nothing is known. */
+void pool_ports_reset(struct pool *pool);
+/* Sends a scout if one is due and may go; when to look again, INT64_MAX: not by
+ * time alone. */
+int64_t pool_ports_scout(struct pool *pool, size_t backlog, int64_t now_us);
+/* Connections CONNECTING that no mail waits for. */
+unsigned pool_scout_count(const struct pool *pool);
+/* The scout is logged in: from now on it is like any other. */
+void pool_scout_arrived(struct pool *pool, struct outbound *o);
+/* It is closed, and on no list any more. */
+void pool_scout_lost(
+    struct pool *pool, struct outbound *o, const struct verdict *v);
 
 /* --- pool_trial.c --- */
 

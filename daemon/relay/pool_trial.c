@@ -102,19 +102,20 @@ void pool_trial_fini(struct pool *pool)
 static void replace(
     struct pool *pool, struct upstream *u, const struct outbound *fresh)
 {
+	bool moved = !upstream_same_place(pool->upstream, u);
 	struct outbound *o;
 
 	for (int i = 0; i < POOL_N_STATES; i++)
 		TAILQ_FOREACH (o, &pool->lists[i], link)
 			if (o != fresh)
 				o->stale = true;
-	if (!upstream_same_place(pool->upstream, u))
-		memset(pool->ports, 0, sizeof pool->ports);
 	sizing_init(&pool->sizing);
 	pool->last_error[0] = '\0';
 	gate_reopen(&pool->relay->gate);
 	upstream_unref(pool->upstream);
 	pool->upstream = u;
+	if (moved)
+		pool_ports_reset(pool);
 }
 
 /*

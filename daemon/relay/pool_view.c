@@ -85,7 +85,7 @@ static void view_connection(
 		    : o->rotate      ? "rotation was asked for"
 		    : o->leaving     ? "its replacement is there"
 				     : NULL,
-		.mss = o->upstream->options.mss,
+		.mss = o->mss,
 	};
 	view_address(view, o);
 	view_step(view, o, now_us);

@@ -408,20 +408,21 @@ static void test_vouching(void **state)
 	struct path_mss m = fresh();
 
 	(void)state;
-	assert_true(path_mss_vouches(&m, PATH_SMALL, 1 * S));
-	assert_false(path_mss_vouches(&m, PATH_SMALL + 1, 1 * S));
+	assert_true(path_mss_vouches(&m, 0, PATH_SMALL, 1 * S));
+	assert_false(path_mss_vouches(&m, 0, PATH_SMALL + 1, 1 * S));
 	path_mss_on_passed(&m, 0, 1448, true, 1 * S);
-	assert_true(path_mss_vouches(&m, 1448, 2 * S));
+	assert_true(path_mss_vouches(&m, 0, 1448, 2 * S));
 	/* Smaller ones neither take it back nor make it last. */
 	path_mss_on_passed(&m, 0, 600, false, 500 * S);
-	assert_true(path_mss_vouches(&m, 1448, 600 * S));
-	assert_false(path_mss_vouches(&m, 1448, 601 * S));
+	assert_true(path_mss_vouches(&m, 0, 1448, 600 * S));
+	assert_false(path_mss_vouches(&m, 0, 1448, 601 * S));
 	path_mss_on_passed(&m, 0, 600, false, 601 * S);
-	assert_true(path_mss_vouches(&m, 600, 602 * S));
-	assert_false(path_mss_vouches(&m, 1448, 602 * S));
+	assert_true(path_mss_vouches(&m, 0, 600, 602 * S));
+	assert_false(path_mss_vouches(&m, 0, 1448, 602 * S));
+	assert_false(path_mss_vouches(&m, 1200, 600, 602 * S));
 	/* With another size in force, it has to be shown anew. */
 	path_mss_on_stall(&m, 0, false, true, 603 * S);
-	assert_false(path_mss_vouches(&m, 600, 603 * S));
+	assert_false(path_mss_vouches(&m, 0, 600, 603 * S));
 }
 
 int main(void)
