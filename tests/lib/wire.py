@@ -14,9 +14,15 @@ DRIP_S = 0.0002
 
 
 class Wire:
-    def __init__(self, target, fault):
+    """`fault`: "hole", "RST", "FIN", "half", "drip" or None; what drips are
+    the bytes of the server from `drip_from` on, one each `drip_s` seconds."""
+
+    def __init__(self, target, fault, drip_s=DRIP_S, drip_from=0,
+                 drip_bytes=DRIP_BYTES):
         self.target = target
         self.fault = fault
+        self.drip_s, self.drip_from = drip_s, drip_from
+        self.drip_bytes = drip_bytes
         self.acted = 0  # connections that met the fault
         self.fillers = []
         self.server = socket.socket()
@@ -82,17 +88,20 @@ class Wire:
             threading.Thread(target=self.copy, args=(a, b, slow),
                              daemon=True).start()
 
-    @staticmethod
-    def copy(a, b, slow):
-        left = DRIP_BYTES if slow else 0
+    def copy(self, a, b, slow):
+        n = 0
+        end = self.drip_from + self.drip_bytes if slow else 0
         try:
             while data := a.recv(65536):
-                while left > 0 and data:
-                    b.sendall(data[:1])
-                    data = data[1:]
-                    left -= 1
-                    time.sleep(DRIP_S)
+                while data and n < end:
+                    size = max(1, min(len(data), self.drip_from - n))
+                    if n >= self.drip_from:
+                        time.sleep(self.drip_s)
+                    b.sendall(data[:size])
+                    data = data[size:]
+                    n += size
                 b.sendall(data)
+                n += len(data)
             b.shutdown(socket.SHUT_WR)
         except OSError:
             for s in (a, b):
