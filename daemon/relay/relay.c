@@ -391,6 +391,7 @@ static void on_turn(void *ctx)
 	struct relay *r = ctx;
 
 	pool_dispatch(r->pool);
+	relay_note_outage(r);
 	set_wake(r);
 }
 
@@ -431,6 +432,7 @@ struct relay *relay_new(
 	TAILQ_INIT(&r->loaded);
 	LIST_INIT(&r->loading);
 	gate_init(&r->gate);
+	outage_init(&r->outage);
 	loop_timer_init(&r->wake, loop, on_wake, r);
 	loop_timer_init(&r->tick, loop, on_tick, r);
 	r->port = work_port_new();

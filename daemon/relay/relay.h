@@ -14,6 +14,7 @@
 #include "net/resolver.h"
 #include "policy/backoff.h"
 #include "policy/gate.h"
+#include "policy/outage.h"
 #include "policy/pacer.h"
 #include "queue/queue.h"
 #include "queue/spool.h"
@@ -64,6 +65,7 @@ struct relay {
 	struct inbound *inbound;
 	struct pool *pool;
 	struct gate gate;
+	struct outage outage; /* of the account; ages no message */
 	struct pacer pacer;
 	/* Monotonic; 0: nothing waits for the pace, SES never throttled. */
 	int64_t pace_until_us, throttled_us;
@@ -135,6 +137,8 @@ void relay_settle(struct relay *r, struct attempt *a,
 void relay_on_account(struct relay *r, const struct verdict *verdict);
 /* For status: the last trouble that SES told. */
 void relay_note_reply(struct relay *r, const struct verdict *verdict);
+/* Whether the account can send at all, as the gate knows it. */
+void relay_note_outage(struct relay *r);
 /* Look at the queue again before the loop sleeps. */
 void relay_kick(struct relay *r);
 

@@ -137,6 +137,30 @@ static enum gate_cause cause_of_stay(const struct settlement *res)
 	return res->stays != NULL ? cause_of(res->stays) : GATE_NONE;
 }
 
+void relay_note_outage(struct relay *r)
+{
+	bool out = r->gate.state != GATE_OPEN &&
+	    (r->gate.cause == GATE_AUTH || r->gate.cause == GATE_ACCOUNT ||
+		r->gate.cause == GATE_DAILY);
+
+	outage_note(&r->outage, out, clock_mono_us());
+}
+
+/*
+ * The time that the account could not send counts for nothing; and the first
+ * refusal that this process sees is not the last word, whatever it was that
+ * kept the message waiting before.
+ */
+static bool is_expired(const struct relay *r, const struct settlement *res)
+{
+	const struct stub *stub = res->a->stub;
+	int64_t lost = outage_within(&r->outage, stub->arrival_us, res->now_us);
+
+	return stub->attempts > 0 &&
+	    backoff_expired(
+		&r->options.backoff, stub->arrival_us, res->now_us - lost);
+}
+
 static void tell_gate(struct settlement *res)
 {
 	struct gate *gate = &res->relay->gate;
@@ -351,8 +375,8 @@ void relay_settle(struct relay *r, struct attempt *a,
 	enum relay_next next;
 	enum settle_plan plan;
 
-	res.expired = backoff_expired(
-	    &r->options.backoff, a->stub->arrival_us, res.now_us);
+	relay_note_outage(r);
+	res.expired = is_expired(r, &res);
 	for (unsigned i = 0; i < a->mail.n_rcpts; i++)
 		sort_recipient(&res, i);
 	if (res.stays == NULL || settle_weigh(res.stays) != W_ACCOUNT)

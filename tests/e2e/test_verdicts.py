@@ -3,6 +3,7 @@ held, as the log, the queue, the dead letters and sesd's journal have it."""
 
 import json
 import re
+import time
 
 import pytest
 
@@ -303,6 +304,45 @@ def test_account_trouble_holds_the_queue(sesd, relay, phase, reply, state):
     r.wait_empty()
     assert sorted(contents(s)) == sorted([content, more])
     assert r.dead_letters() == []
+
+
+@pytest.mark.parametrize("account", ["paused", "denied"])
+def test_time_without_the_account_ages_no_message(sesd, relay, account):
+    """It waited for the account beyond delivery.expire: a passing refusal
+    afterwards, or two, are not its end."""
+    s = sesd(settings={"account": account})
+    r = relay(s, config={"delivery.expire": '"2s"',
+                         "delivery.retry": '[ "200ms" ]'})
+    content = message()
+    qid = r.send(content)
+    sent = time.monotonic()
+    r.wait_state("account refused")
+    wait_until(lambda: time.monotonic() - sent > 2.5, "it to be too old")
+    assert r.count() == 1 and r.dead_letters() == []
+    s.rule('on DOT times 2 reply "451 Temporary service failure"')
+    s.set("account", "ok")
+    r.ctl("retry", "--all")
+    once(s, r, content)
+    assert len(s.events("refused")) == 3
+    assert {o["status"] for o in r.outcomes(qid)} == {"deferred", "sent"}
+
+
+def test_one_refusal_is_not_the_last_word_after_a_restart(sesd, relay):
+    """Whatever kept it waiting: an old message is not given up by the first
+    refusal that a new process sees, but by the second."""
+    s = sesd()
+    s.control("refuse on")
+    r = relay(s, config={"delivery.expire": '"500ms"'})
+    qid = r.send()
+    sent = time.monotonic()
+    r.wait_state("unreachable")
+    assert r.stop() == 0
+    wait_until(lambda: time.monotonic() - sent > 1, "it to be too old")
+    s.rule('on DOT reply "451 Temporary service failure"')
+    s.control("refuse off")
+    r.start()
+    r.wait_outcome(qid, "bounced")
+    assert [o["status"] for o in r.outcomes(qid)] == ["deferred", "bounced"]
 
 
 # --- free of charge ---
