@@ -221,15 +221,6 @@ static bool more_behind(const struct attempt *a)
 	return false;
 }
 
-static void record_hold(struct settlement *res)
-{
-	struct spool_outcome outcome = relay_outcome(res->a->stub, SPOOL_HOLD);
-
-	outcome.dsn = res->stays->dsn;
-	outcome.reply = res->stays->text;
-	spool_settle(res->relay->spool, &outcome);
-}
-
 /* A free retry keeps its place, and its content if that is in memory. */
 static void untake(struct settlement *res)
 {
@@ -345,11 +336,13 @@ static void carry_out(
 	queue_set_reply(
 	    r->queue, stub, res->stays != NULL ? res->stays->text : NULL);
 	if (next == RELAY_NEXT_HOLD)
-		record_hold(res);
+		settle_hold(res);
 	if (res->n_failed > 0) {
 		/* Whatever was planned for the others comes after the letter;
 		 * what would have kept its place goes on at once. */
 		bury(res, next);
+	} else if (next == RELAY_NEXT_HOLD) {
+		; /* settle_hold() moves it */
 	} else if (plan == PLAN_UNTAKE) {
 		untake(res);
 	} else {

@@ -121,7 +121,7 @@ void settle_log(const struct settlement *res, enum settle_plan plan)
 		    "%s",
 		    res->a->m->message_id,
 		    res->relay->options.hold_uncertain
-			? "it is held (delivery.uncertain)"
+			? "it will be held (delivery.uncertain)"
 			: "it will be sent again and may arrive twice");
 	}
 }

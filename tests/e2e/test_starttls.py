@@ -8,7 +8,6 @@ stays, uncharged, and goes out when the fault is gone.
 """
 
 import pathlib
-import socket
 import ssl
 import struct
 import subprocess
@@ -17,6 +16,7 @@ import threading
 import pytest
 
 from harness import ROOT, message, wait_until, without_received
+from peer import Peer, starttls_first, tls_server
 from tls_helpers import MODES, SHORT, arrives, held_back, said
 from wire import Wire
 
@@ -241,40 +241,6 @@ def next_port_is_used(sesd, relay, port, mode, words):
         assert text in r.log()
 
 
-class Peer:
-    """A server that does what talk(socket) does, to every connection, and
-    keeps what was said to it inside TLS."""
-
-    def __init__(self, talk):
-        self.talk = talk
-        self.heard = b""
-        self.server = socket.create_server(("127.0.0.1", 0))
-        self.port = self.server.getsockname()[1]
-        self.n = 0
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def serve(self):
-        while True:
-            try:
-                s, _ = self.server.accept()
-            except OSError:
-                return
-            self.n += 1
-            with s:
-                s.settimeout(10)
-                try:
-                    self.talk(self, s)
-                except (OSError, ssl.SSLError):
-                    pass
-
-    def hear(self, s):
-        while data := s.recv(65536):
-            self.heard += data
-
-    def close(self):
-        self.server.close()
-
-
 @pytest.fixture
 def peer():
     peers = []
@@ -285,23 +251,6 @@ def peer():
     yield start
     for p in peers:
         p.close()
-
-
-def starttls_first(s):
-    s.sendall(b"220 hello\r\n")
-    assert s.recv(1000).startswith(b"EHLO")
-    s.sendall(b"250-x\r\n250 STARTTLS\r\n")
-    assert s.recv(1000) == b"STARTTLS\r\n"
-    s.sendall(b"220 go\r\n")
-
-
-def tls_server(certs, ciphers, version=ssl.TLSVersion.TLSv1_2):
-    c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    c.load_cert_chain(certs / "good.pem", certs / "good.key")
-    c.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-    c.maximum_version = version
-    c.set_ciphers(ciphers)
-    return c
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -602,6 +602,8 @@ def test_uncertain_can_be_held(sesd, relay):
     [m] = r.ctl_json("queue")
     assert (m["id"], m["state"]) == (qid, "held")
     r.wait_log("it is held (delivery.uncertain)")
+    r.wait_log(f"then sesrelayctl delete {qid}, or sesrelayctl release {qid} "
+               "to send it again")
     r.kill()
     r.start()
     last = message()
@@ -610,6 +612,10 @@ def test_uncertain_can_be_held(sesd, relay):
     [m] = r.ctl_json("queue")
     assert (m["id"], m["state"]) == (qid, "held")
     assert contents(s) == [content, other, last]
+    r.ctl("release", qid)
+    s.wait_messages(4)
+    assert contents(s)[3] == content
+
 
 def test_uncertain_hold_with_a_refused_recipient(sesd, relay):
     """The one refused for good gets its dead letter, the other is held: what
@@ -631,7 +637,6 @@ def test_uncertain_hold_with_a_refused_recipient(sesd, relay):
     r.wait_log("spool read: 1 messages")
     assert r.status()["queue"]["held"] == 1
     assert len(s.messages()) == 1
-
 
 
 def test_refusal_of_the_dot_frees_the_connection(sesd, relay):
