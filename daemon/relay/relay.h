@@ -66,6 +66,7 @@ struct relay {
 	struct pool *pool;
 	struct gate gate;
 	struct outage outage; /* of the account; ages no message */
+	bool account_well; /* SES took mail after it last refused for it */
 	struct pacer pacer;
 	/* Monotonic; 0: nothing waits for the pace, SES never throttled. */
 	int64_t pace_until_us, throttled_us;

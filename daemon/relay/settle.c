@@ -88,98 +88,6 @@ static void sort_recipient(struct settlement *res, unsigned i)
 	}
 }
 
-static enum gate_cause cause_of(const struct verdict *v)
-{
-	switch (v->class) {
-	case VERDICT_DAILY:
-		return GATE_DAILY;
-	case VERDICT_HOLD_AUTH:
-		return GATE_AUTH;
-	case VERDICT_HOLD_ACCOUNT:
-		return GATE_ACCOUNT;
-	default:
-		return GATE_NONE;
-	}
-}
-
-void relay_note_reply(struct relay *r, const struct verdict *v)
-{
-	snprintf(r->last_reply, sizeof r->last_reply, "%.250s", v->text);
-	r->last_reply_us = clock_wall_us();
-}
-
-void relay_on_account(struct relay *r, const struct verdict *v)
-{
-	enum gate_cause cause = cause_of(v);
-	int64_t now = clock_mono_us();
-
-	if (v->class == VERDICT_RATE)
-		relay_pace_throttled(r, 0, v);
-	if (cause == GATE_NONE)
-		return;
-	if (cause == GATE_DAILY)
-		stat_add(STAT_THROTTLED_DAILY, 1);
-	else if (cause == GATE_AUTH)
-		stat_add(STAT_AUTH_FAILURES, 1);
-	relay_note_reply(r, v);
-	if (!gate_on_trouble(&r->gate, cause, now, (uint64_t)now))
-		return;
-	log_msg(LOG_LEVEL_ERROR, LOG_QMGR, LOG_NO_ID,
-	    "deliveries pause (%s): %s%s%s; nothing is lost or "
-	    "bounced, next try in %lld s",
-	    gate_cause_name(cause), v->text, v->advice != NULL ? ": " : "",
-	    v->advice != NULL ? v->advice : "",
-	    (long long)((r->gate.until_us - now) / US_PER_S));
-}
-
-static enum gate_cause cause_of_stay(const struct settlement *res)
-{
-	return res->stays != NULL ? cause_of(res->stays) : GATE_NONE;
-}
-
-void relay_note_outage(struct relay *r)
-{
-	bool out = r->gate.state != GATE_OPEN &&
-	    (r->gate.cause == GATE_AUTH || r->gate.cause == GATE_ACCOUNT ||
-		r->gate.cause == GATE_DAILY);
-
-	outage_note(&r->outage, out, clock_mono_us());
-}
-
-/*
- * The time that the account could not send counts for nothing; and the first
- * refusal that this process sees is not the last word, whatever it was that
- * kept the message waiting before.
- */
-static bool is_expired(const struct relay *r, const struct settlement *res)
-{
-	const struct stub *stub = res->a->stub;
-	int64_t lost = outage_within(&r->outage, stub->arrival_us, res->now_us);
-
-	return stub->attempts > 0 &&
-	    backoff_expired(
-		&r->options.backoff, stub->arrival_us, res->now_us - lost);
-}
-
-static void tell_gate(struct settlement *res)
-{
-	struct gate *gate = &res->relay->gate;
-	enum gate_state before = gate->state;
-
-	if (res->n_sent > 0) {
-		gate_on_success(gate);
-		if (before != GATE_OPEN)
-			log_msg(LOG_LEVEL_INFO, LOG_QMGR, LOG_NO_ID,
-			    "deliveries go on");
-	}
-	/* Others went through since: it is this message, not the account. */
-	if (cause_of_stay(res) != GATE_NONE &&
-	    !(res->a->stub->suspect && gate->state == GATE_OPEN))
-		relay_on_account(res->relay, res->stays);
-	else if (res->a->probe)
-		gate_probe_lost(gate);
-}
-
 static void tell_pacer(const struct settlement *res)
 {
 	bool throttled =
@@ -251,6 +159,14 @@ static int64_t next_attempt(const struct settlement *res)
 	return next;
 }
 
+/* SES takes the others in another transaction; with some taken, at once. */
+static bool had_too_many(const struct settlement *res)
+{
+	return res->n_sent > 0 && res->stays != NULL &&
+	    res->stays->class == VERDICT_RETRY &&
+	    strcmp(res->stays->dsn, "4.5.3") == 0;
+}
+
 /* What to do with the message; *next and res->due_us go with PLAN_MOVE. */
 static enum settle_plan make_plan(struct settlement *res, enum relay_next *next)
 {
@@ -267,6 +183,10 @@ static enum settle_plan make_plan(struct settlement *res, enum relay_next *next)
 	}
 	if (res->split) {
 		stub->singly = true;
+		return PLAN_MOVE;
+	}
+	if (had_too_many(res)) {
+		stub->cursor = 0;
 		return PLAN_MOVE;
 	}
 	if (res->stays != NULL && res->stays->class == VERDICT_HOLD_ACCOUNT) {
@@ -369,7 +289,7 @@ void relay_settle(struct relay *r, struct attempt *a,
 	enum settle_plan plan;
 
 	relay_note_outage(r);
-	res.expired = is_expired(r, &res);
+	res.expired = settle_is_expired(&res);
 	for (unsigned i = 0; i < a->mail.n_rcpts; i++)
 		sort_recipient(&res, i);
 	if (res.stays == NULL || settle_weigh(res.stays) != W_ACCOUNT)
@@ -385,7 +305,7 @@ void relay_settle(struct relay *r, struct attempt *a,
 		    res.failed_verdict->advice != NULL
 			? res.failed_verdict->advice
 			: "");
-	tell_gate(&res);
+	settle_tell_gate(&res);
 	tell_pacer(&res);
 	plan = make_plan(&res, &next);
 	settle_log(&res, plan);

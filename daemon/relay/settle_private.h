@@ -1,5 +1,6 @@
 /*
- * Between settle.c, which decides, settle_hold.c and settle_log.c, which tells.
+ * Between settle.c, which decides, and its helpers: settle_account.c (what it
+ * means for all mail), settle_hold.c and settle_log.c (which tells).
  */
 #ifndef RELAY_SETTLE_PRIVATE_H
 #define RELAY_SETTLE_PRIVATE_H
@@ -34,6 +35,10 @@ enum settle_weight { W_NONE, W_FREE, W_RETRY, W_UNCERTAIN, W_ACCOUNT };
 enum settle_weight settle_weigh(const struct verdict *v);
 /* A line for each recipient, in Postfix's shape. */
 void settle_log(const struct settlement *res, enum settle_plan plan);
+/* Opens or closes the gate. */
+void settle_tell_gate(const struct settlement *res);
+/* Too old, without the time that the account could not send. */
+bool settle_is_expired(const struct settlement *res);
 /* Record the hold; then move the stub, unless its burial will, and say so. */
 void settle_hold(struct settlement *res);
 

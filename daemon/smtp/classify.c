@@ -215,11 +215,16 @@ static const struct classify_row table[] = {
 	  "4.5.3",
 	  "SES takes no more recipients in one message; the others follow in "
 	  "another: lower delivery.recipients_per_message" },
+	/* RFC 5321 4.5.3.1.10: some say it so. */
+	{ P(RCPT), 552, NULL, "too many recipients", VERDICT_RETRY, RECIPIENT,
+	  "4.5.3",
+	  "SES takes no more recipients in one message; the others follow in "
+	  "another: lower delivery.recipients_per_message" },
 	{ P(MAIL) | P(RCPT) | P(DATA), 500, NULL, NULL, VERDICT_RETRY,
 	  MESSAGE_CLOSE, "4.5.2", ADVICE_COMMAND },
 	{ P(MAIL) | P(RCPT) | P(DATA), 502, NULL, NULL, VERDICT_RETRY,
 	  MESSAGE_CLOSE, "4.5.1", ADVICE_COMMAND },
-	{ TRANSACTION, 552, NULL, NULL, VERDICT_MSG_FAILED, MESSAGE_CLOSE,
+	{ P(MAIL) | CONTENT, 552, NULL, NULL, VERDICT_MSG_FAILED, MESSAGE_CLOSE,
 	  "5.3.4",
 	  "the message is larger than SES takes (40 MB with attachments "
 	  "encoded): make it smaller; smtp.max_message_size can refuse "

@@ -389,6 +389,22 @@ def test_record_that_never_ends(sesd, relay):
         wire.close()
 
 
+@pytest.mark.parametrize("rule,phase", [
+    ('on EHLO when tls=0 times 1 drip 50', "EHLO"),
+    ('on EHLO when tls=1 times 1 drip 50', "EHLO"),
+    ('on MAIL times 1 raw "{lines}250 Ok\\r\\n" drip 50', "MAIL FROM"),
+])
+def test_reply_that_takes_for_ever(sesd, relay, rule, phase):
+    """A byte now and then does not put the deadline off."""
+    s = sesd(rules=[rule.replace("{lines}", 20 * "250-Ok\\r\\n")])
+    r = relay(s, config={"delivery.timeout_command": '"1s"'})
+    content = message()
+    qid = r.send(content)
+    r.wait_log(f"timed out at {phase} command")
+    arrives(s, r, qid, content)
+    assert s.messages()[0]["conn"] == 2
+
+
 class OpensslServer:
     """openssl s_server, whose standard input goes to the client, but for lines
     that begin with a letter that tells it what to do."""

@@ -205,6 +205,43 @@ def test_one_of_three_recipients_later(sesd, relay):
         "deferred", "sent", "sent", "sent"]
 
 
+@pytest.mark.parametrize("reply", ["452 Error: too many recipients",
+                                   "552 too many recipients"])
+def test_too_many_recipients_go_on_at_once(sesd, relay, reply):
+    """Those that SES takes no more in this transaction go in the next one,
+    without a wait."""
+    s = sesd(rules=[f'on RCPT when rcpts>=3 reply "{reply}"'])
+    r = relay(s, config={"delivery.retry": '[ "1m" ]', **ONE})
+    rcpts = [f"u{i}@example.org" for i in range(8)]
+    content = message()
+    qid = r.send(content, rcpts=rcpts)
+    r.wait_outcome(qid, "sent", 8, timeout=10)
+    r.wait_empty()
+    assert [e["rcpts"] for e in s.messages()] == [
+        rcpts[:3], rcpts[3:6], rcpts[6:]]
+    assert r.dead_letters() == []
+
+
+def test_too_many_recipients_without_progress_wait(sesd, relay):
+    s = sesd(rules=['on RCPT times 1 reply "452 Error: too many recipients"'])
+    r = relay(s, config={"delivery.retry": '[ "300ms" ]', **ONE})
+    qid = r.send()
+    r.wait_empty()
+    assert [o["status"] for o in r.outcomes(qid)] == ["deferred", "sent"]
+    assert "next attempt in " in r.outcomes(qid)[0]["note"]
+
+
+def test_recipient_refused_with_552_fails_alone(sesd, relay):
+    s = sesd(rules=['on RCPT when rcpt=full@example.org reply '
+                    '"552 mailbox full"'])
+    r = relay(s)
+    qid = r.send(rcpts=["a@example.org", "full@example.org", "c@example.org"])
+    r.wait_empty()
+    assert [e["rcpts"] for e in s.messages()] == [
+        ["a@example.org", "c@example.org"]]
+    assert r.dead_letter(qid)[0]["Recipient"] == ["full@example.org"]
+
+
 def test_retry_keeps_to_its_schedule(sesd, relay):
     s = sesd(rules=['on DOT reply "451 Temporary service failure"'])
     r = relay(s, config={"delivery.retry": '[ "400ms", "800ms", "1h" ]'})
@@ -303,6 +340,59 @@ def test_account_trouble_holds_the_queue(sesd, relay, phase, reply, state):
     s.wait_messages(2)
     r.wait_empty()
     assert sorted(contents(s)) == sorted([content, more])
+    assert r.dead_letters() == []
+
+
+ONE_SENDER = [
+    "554 Access denied: User `arn:aws:iam::123456789012:user/x' is not "
+    "authorized to perform `ses:SendRawEmail' on resource "
+    "`arn:aws:ses:us-east-1:123456789012:identity/other.example'",
+    "554 Configuration Set does not exist: Configuration set <x> does not "
+    "exist."]
+
+
+@pytest.mark.parametrize("reply", ONE_SENDER, ids=lambda r: r[:20])
+def test_account_words_about_one_sender_stop_nobody_else(sesd, relay, reply):
+    """A program with a sender or a configuration set of its own that SES does
+    not take: what the others send goes out in between without a pause."""
+    s = sesd(rules=[f'on DOT when from=bad@other.example reply "{reply}"'])
+    r = relay(s, config={"delivery.retry": '[ "1m" ]', **ONE})
+    contents_, bad = [], []
+    for _ in range(4):
+        contents_.append(message())
+        r.send(contents_[-1])
+        s.wait_messages(len(contents_), timeout=10)
+        bad.append(r.send(sender="bad@other.example"))
+        s.wait_event("refused", len(bad), timeout=10)
+    contents_.append(message())
+    r.send(contents_[-1])
+    s.wait_messages(5, timeout=10)
+    assert contents(s) == contents_
+    assert "deliveries pause" not in r.log()
+    r.wait_log(f"{bad[0]}: SES refuses this message, though others went out")
+    queue = r.ctl_json("queue")
+    assert {(m["id"], m["attempts"]) for m in queue} == {(q, 0) for q in bad}
+    assert r.dead_letters() == []
+
+
+def test_account_trouble_that_is_no_single_case(sesd, relay):
+    """Mail went out, then it does not: the second refusal in a row stops the
+    queue, and nothing fails."""
+    s = sesd()
+    r = relay(s, config=ONE)
+    sent = [warm_up(s, r)]
+    s.set("account", "paused")
+    for n in range(2):
+        sent.append(message())
+        r.send(sent[-1])
+        s.wait_event("refused", n + 1)
+    r.wait_state("account refused")
+    r.wait_log("deliveries pause")
+    s.set("account", "ok")
+    r.ctl("retry", "--all")
+    s.wait_messages(3)
+    r.wait_empty()
+    assert sorted(contents(s)) == sorted(sent)
     assert r.dead_letters() == []
 
 
