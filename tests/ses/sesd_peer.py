@@ -20,6 +20,9 @@ SESD = os.environ.get("SESD", "sesd")
 USER = "AKIAIOSFODNN7EXAMPLE"
 PASSWORD = "secret"
 DEADLINE = 20
+# Before a command: in a network of its own.  Root needs no user namespace for
+# that, and in a chroot nobody gets one.
+OWN_NETWORK = ["unshare", "-n" if os.geteuid() == 0 else "-rn"]
 HEAD = b"From: a@x.test\r\nTo: b@y.test\r\nMessage-ID: <m1@x.test>\r\n"
 MAIL = HEAD + b"Subject: s\r\n\r\nhello\r\n"
 PLAIN = base64.b64encode(b"\0" + USER.encode() + b"\0" + PASSWORD.encode())

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from sesd_peer import DEADLINE, HERE, SESD
+from sesd_peer import DEADLINE, HERE, OWN_NETWORK, SESD
 
 PAGE = pathlib.Path(HERE, "../../man/sesrelayd-sesd.8").read_text()
 PROGRAM = os.path.abspath(SESD)
@@ -122,7 +122,7 @@ wait $emulator
 
 def in_a_network(tmp_path, server, command=":"):
     script = IN_A_NETWORK.format(server, command)
-    return subprocess.run(["unshare", "-rn", "sh", "-ec", script],
+    return subprocess.run([*OWN_NETWORK, "sh", "-ec", script],
                           cwd=tmp_path, capture_output=True, text=True,
                           timeout=60, check=False)
 

@@ -25,6 +25,7 @@ def test_change_of_password(sesd):
     s.set(users=f"{USER}:new:one OTHER:x")
     assert good(USER, PASSWORD) and good(USER, "new:one") and good("OTHER", "x")
     assert not good(USER, "new") and not good("OTHER", PASSWORD)
+    assert not good("OTHER", "y")
     assert not good("OTHER", "") and not good("", "x")
     s.set(password="new:one", users="")
     assert good(USER, "new:one")

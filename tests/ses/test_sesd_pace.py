@@ -65,7 +65,7 @@ def test_write_rate_in_clear(sesd):
 @pytest.mark.parametrize("mode", ["wrapper", "starttls"])
 def test_write_rate_in_tls(sesd, mode):
     """It is bytes on the wire: the handshake drips, and a record's pieces."""
-    s = sesd("--rule", "on TLS times 1 write-rate 3000")
+    s = sesd("--rule", "on TLS times 1 write-rate 1200")
     c = None
 
     def shake():

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from sesd_peer import Client, DEADLINE, ID, SESD, wait_until
+from sesd_peer import Client, DEADLINE, ID, OWN_NETWORK, SESD, wait_until
 
 RULES = """
 # faults, settings and commands in one file
@@ -141,7 +141,7 @@ def test_default_ports(tmp_path):
     """In a network of its own, where they are free."""
     script = (f"ip link set lo up && exec '{os.path.abspath(SESD)}' "
               f"--ready-file '{tmp_path}/ready'")
-    process = subprocess.Popen(["unshare", "-rn", "sh", "-ec", script],
+    process = subprocess.Popen([*OWN_NETWORK, "sh", "-ec", script],
                                stdout=subprocess.DEVNULL)
     wait_until(lambda: (tmp_path / "ready").exists() or
                process.poll() is not None)

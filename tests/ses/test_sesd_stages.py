@@ -62,9 +62,9 @@ def reach(sesd, mode, stage):
     raise AssertionError("no such stage in this mode")
 
 
-def end(c, stage):
+def end(c, stage, timeout=DEADLINE):
     """How it ends for the client: eof, reset, or nothing at all."""
-    c.sock.settimeout(QUIET)
+    c.sock.settimeout(timeout)
     try:
         if stage == "tls":
             c.wrap()
@@ -81,6 +81,10 @@ def end(c, stage):
     return "eof"
 
 
+def patience(want):
+    return QUIET if want == "nothing" else DEADLINE
+
+
 def modes(stage):
     return [m for m in ("starttls", "wrapper")
             if any(name == stage for name, _ in steps(m))]
@@ -94,7 +98,7 @@ def modes(stage):
 def test_end_at_every_stage(sesd, stage, mode, action, want):
     s = sesd("--rule", f"on {STAGES[stage]} {action}")
     c = reach(s, mode, stage)
-    assert end(c, stage) == want
+    assert end(c, stage, patience(want)) == want
     if action in ("close", "reset"):
         wait_until(lambda: s.stats()["connections"]["now"] == 0)
     elif stage != "tls":  # Python closes the socket of a failed handshake
@@ -111,14 +115,15 @@ def test_end_at_every_stage(sesd, stage, mode, action, want):
     ("halfclose", "eof")])
 def test_reply_lost_behind_the_dot(sesd, action, want):
     s = sesd("--rule", f"on DOT accept {action}")
-    assert end(reach(s, "wrapper", "dot"), "dot") == want
+    c = reach(s, "wrapper", "dot")
+    assert end(c, "dot", patience(want)) == want
     assert len(s.accepted()) == 1
 
 
 def test_late_reply(sesd):
     s = sesd("--rule", "on DOT times 1 delay 400")
     c = reach(s, "wrapper", "dot")
-    assert end(c, "dot") == "nothing"
+    assert end(c, "dot", QUIET) == "nothing"
     assert len(s.accepted()) == 1  # while its 250 is still to come
     c.sock.settimeout(DEADLINE)
     assert c.reply().startswith(b"250 Ok ")
