@@ -154,6 +154,7 @@ static const struct verb {
 	{ "hold", control_hold },
 	{ "release", control_release },
 	{ "delete", control_delete },
+	{ "metrics", control_metrics },
 	{ "pause", control_pause },
 	{ "resume", control_resume },
 	{ "drain", control_drain },

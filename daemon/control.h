@@ -7,6 +7,7 @@
  *
  *   status          one object: the state of everything
  *   connections     one object a connection to SES, see control_connections.c
+ *   metrics         {"metrics": "..."}: the text that Prometheus reads
  *   queue [STATE]   one object a message: id, state, size, arrival, sender,
  *                   recipients, attempts, next_attempt, last_reply; one that
  *                   cannot be read has "damaged" instead of its envelope

@@ -1,7 +1,7 @@
 /*
  * Between control.c (socket, clients, short verbs) and the verbs:
  *
- *   control_report.c   status
+ *   control_report.c   status, metrics; with control_upstream.c
  *   control_connections.c  connections
  *   control_queue.c    queue, show
  *   control_operate.c  retry, hold, release, delete, pause, resume
@@ -59,6 +59,7 @@ void control_progress(struct control_client *c, uint64_t n);
 
 void control_status(struct control_client *c, struct slice args);
 void control_connections(struct control_client *c, struct slice args);
+void control_metrics(struct control_client *c, struct slice args);
 void control_queue(struct control_client *c, struct slice args);
 void control_show(struct control_client *c, struct slice args);
 void control_retry(struct control_client *c, struct slice args);
@@ -72,6 +73,8 @@ void control_failed(struct control_client *c, struct slice args);
 void control_requeue(struct control_client *c, struct slice args);
 void control_trace(struct control_client *c, struct slice args);
 
+/* What `status` says of SES (control_upstream.c). */
+json_t *control_upstream(const struct daemon *d);
 /* The memory's side of a queued message (control_queue.c). */
 struct report_queued control_queued(const struct stub *stub);
 

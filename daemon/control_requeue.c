@@ -123,6 +123,7 @@ static void on_committed(void *ctx, int rc, const struct err *err)
 	    (unsigned)q->client->uid);
 	relay_log_accepted(m);
 	stat_add(STAT_MESSAGES_ACCEPTED, 1);
+	stat_add(STAT_RCPT_ACCEPTED, m->n_rcpts);
 	q->m = NULL;
 	relay_accepted(q->relay, m);
 	spool_remove_letter(q->relay->spool, q->letter.name, on_removed, q);

@@ -6,6 +6,7 @@
 #define DAEMON_H
 
 #include "config.h"
+#include "rates.h"
 #include "relay/relay.h"
 
 struct control;
@@ -15,9 +16,11 @@ struct daemon {
 	struct loop *loop;
 	struct config *config;
 	struct relay *relay;
+	struct rates rates;
 	struct control *control;
 	int verbose; /* -v, wins over log.level */
 	bool stopping;
+	int64_t started_wall_us;
 	int64_t stop_began_us; /* monotonic */
 	struct loop_timer stop_timer;
 	bool last_reload_ok;

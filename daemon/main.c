@@ -233,6 +233,8 @@ static void keep_memory_private(void)
 static int start(struct daemon *d, struct err *err)
 {
 	clock_update();
+	d->started_wall_us = clock_wall_us();
+	rates_start(&d->rates, d->loop);
 	d->relay = relay_new(d->loop, &d->config->options, err);
 	if (d->relay == NULL)
 		return EX_TEMPFAIL;
@@ -274,6 +276,7 @@ static int run(struct daemon *d)
 		    "cannot start: %s", err.text);
 	control_close(d->control);
 	relay_free(d->relay);
+	rates_stop(&d->rates);
 	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
 		loop_unwatch(watches[i]);
 	if (d->stopping)

@@ -51,6 +51,11 @@ json_t *report_time(int64_t wall_us)
 	return json_string(text);
 }
 
+json_t *report_rate(double per_second)
+{
+	return json_real((double)(int64_t)(per_second * 100 + 0.5) / 100);
+}
+
 static json_t *report_id(uint64_t id)
 {
 	char text[ID_BUF];

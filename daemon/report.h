@@ -15,6 +15,8 @@ json_t *report_bytes(const char *data, size_t len);
 /* As it is when it is UTF-8, else as report_bytes(); NULL is "". */
 json_t *report_text(const char *s);
 json_t *report_time(int64_t wall_us);
+/* So many a second, to the hundredth. */
+json_t *report_rate(double per_second);
 
 /* What a queued message is like besides its envelope. */
 struct report_queued {

@@ -13,6 +13,8 @@
 #define STAT_TABLE(X)                                                          \
 	X(MESSAGES_ACCEPTED, "messages_accepted_total", "", COUNTER,           \
 	    "Messages acknowledged with 250 to local programs")                \
+	X(RCPT_ACCEPTED, "recipients_accepted_total", "", COUNTER,             \
+	    "Recipients of messages acknowledged with 250")                    \
 	X(MESSAGES_REJECTED_4XX, "messages_rejected_total", "code=\"4xx\"",    \
 	    COUNTER, "Commands or messages refused, by class of the reply")    \
 	X(MESSAGES_REJECTED_5XX, "messages_rejected_total", "code=\"5xx\"",    \

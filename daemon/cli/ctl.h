@@ -6,7 +6,7 @@
  *   ctl_config.c    which socket, which spool
  *   ctl_offline.c   the same answers from the spool, when the daemon is down
  *   ctl_print.c     text, numbers and times for people
- *   ctl_status.c    the screen of `status`
+ *   ctl_status.c    the screen of `status`, with ctl_upstream.c
  *   ctl_connections.c  the table of `connections`
  *   ctl_queue.c     the table of `queue`, and `show`
  *   ctl_mailq.c     `mailq`: the queue in Postfix's forms
@@ -125,6 +125,8 @@ void ctl_put_padded(FILE *out, const char *text, size_t width);
  * into lines at blanks; each newline of the text begins a line anyway.
  */
 void ctl_put_labelled(const char *label, size_t indent, const char *text);
+/* A line of a screen: the label, and the text where all texts begin. */
+PRINTF(2, 3) void ctl_put_line(const char *label, const char *fmt, ...);
 
 #define CTL_BUF 64
 /* "4.1 kB", "4 min 10 s"; they return buf. */
@@ -144,6 +146,13 @@ const char *ctl_local_time(const char *text, char buf[CTL_BUF]);
  */
 MUST_CHECK int ctl_submit(const char *address, const char *sender,
     const char *rcpt, const char *content, char id[CTL_BUF], struct err *err);
+
+/* --- ctl_upstream.c: parts of the screen of `status` --- */
+
+void ctl_put_upstream(json_t *upstream);
+void ctl_put_rate(json_t *rate);
+void ctl_put_pace(json_t *upstream);
+void ctl_put_way(json_t *upstream);
 
 /* --- the verbs --- */
 

@@ -64,11 +64,10 @@ static void put_details(json_t *connection)
 	char time[CTL_BUF];
 	char *text;
 
-	text =
-	    xasprintf("%s; %" PRId64 " messages begun, %" PRId64 " delivered",
-		tls[0] != '\0' ? tls : "no TLS yet",
-		ctl_number(connection, "messages_begun"),
-		ctl_number(connection, "messages_delivered"));
+	text = xasprintf("%s; %" PRId64 " begun, %" PRId64 " delivered",
+	    tls[0] != '\0' ? tls : "no TLS yet",
+	    ctl_number(connection, "messages_begun"),
+	    ctl_number(connection, "messages_delivered"));
 	put_below(text);
 	free(text);
 	if (json_object_get(connection, "renewed_at_messages") == NULL)

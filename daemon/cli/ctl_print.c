@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define MIN_COLUMNS 40
+#define SCREEN_INDENT 14
 
 /* --- members --- */
 
@@ -137,6 +138,18 @@ void ctl_put_labelled(const char *label, size_t indent, const char *text)
 		p += n + (p[n] != '\0');
 	}
 	putchar('\n');
+}
+
+void ctl_put_line(const char *label, const char *fmt, ...)
+{
+	char *text;
+	va_list args;
+
+	va_start(args, fmt);
+	text = xvasprintf(fmt, args);
+	va_end(args);
+	ctl_put_labelled(label, SCREEN_INDENT, text);
+	free(text);
 }
 
 /* --- numbers and times --- */

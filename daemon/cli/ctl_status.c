@@ -15,80 +15,6 @@
 #include <string.h>
 #include <time.h>
 
-#define INDENT 14
-
-PRINTF(2, 3)
-static void put_line(const char *label, const char *fmt, ...)
-{
-	char *text;
-	va_list args;
-
-	va_start(args, fmt);
-	if (vasprintf(&text, fmt, args) < 0)
-		fatal("out of memory");
-	va_end(args);
-	ctl_put_labelled(label, INDENT, text);
-	free(text);
-}
-
-/* --- SES --- */
-
-/* The states of the daemon's words, in ours. */
-static const char *state_words(const char *state)
-{
-	static const struct {
-		const char *state, *words;
-	} table[] = {
-		{ "throttled", "throttled, slowing down" },
-		{ "daily quota", "daily quota used up" },
-		{ "account refused", "account may not send" },
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(table); i++)
-		if (strcmp(state, table[i].state) == 0)
-			return table[i].words;
-	return state;
-}
-
-static char *upstream_words(json_t *upstream)
-{
-	const char *state = ctl_text(upstream, "state");
-	const char *endpoint = ctl_text(upstream, "endpoint");
-	const char *reason = ctl_text(upstream, "last_error");
-	const char *trouble = ctl_text(upstream, "connect_error");
-	int64_t port = ctl_number(upstream, "port");
-	int64_t next = ctl_number(upstream, "next_try_seconds");
-	char wait[CTL_BUF];
-
-	if (strcmp(state, "ok") == 0 && port != 0)
-		return xasprintf("ok via %s:%" PRId64, endpoint, port);
-	if (strcmp(state, "ok") == 0)
-		return xasprintf(
-		    "not connected yet, nothing had to be sent; mail goes to "
-		    "%s",
-		    endpoint);
-	if (strcmp(state, "unreachable") == 0)
-		return xasprintf(
-		    "UNREACHABLE, mail waits (%s): %s", endpoint, trouble);
-	if (strcmp(state, "paused") == 0)
-		return xstrdup("PAUSED, nothing is sent until \"sesrelayctl "
-			       "resume\"");
-	if (next > 0)
-		return xasprintf("%s, next try in %s: %s", state_words(state),
-		    ctl_format_seconds(next, wait), reason);
-	/* What keeps the new try from succeeding may be something else. */
-	return xasprintf("%s before, trying again now: %s", state_words(state),
-	    trouble[0] != '\0' ? trouble : reason);
-}
-
-static void put_upstream(json_t *upstream)
-{
-	char *words = upstream_words(upstream);
-
-	ctl_put_labelled("SES:", 0, words);
-	free(words);
-}
-
 /* --- what there is --- */
 
 static void put_queue(json_t *queue)
@@ -101,14 +27,14 @@ static void put_queue(json_t *queue)
 	char bytes[CTL_BUF], age[CTL_BUF];
 
 	if (total == 0) {
-		put_line("Queue:", "empty");
+		ctl_put_line("Queue:", "empty");
 		return;
 	}
-	put_line("Queue:", "%" PRId64 " message%s, %s, the oldest for %s",
+	ctl_put_line("Queue:", "%" PRId64 " message%s, %s, the oldest for %s",
 	    total, total == 1 ? "" : "s",
 	    ctl_format_bytes(ctl_number(queue, "bytes"), bytes),
 	    ctl_format_seconds(ctl_number(queue, "oldest_age_seconds"), age));
-	put_line("",
+	ctl_put_line("",
 	    "%" PRId64 " ready, %" PRId64 " active, %" PRId64
 	    " waiting for a next attempt, %" PRId64 " held",
 	    ready, active, waiting, held);
@@ -117,10 +43,10 @@ static void put_queue(json_t *queue)
 static void put_intake(json_t *paused)
 {
 	if (ctl_true(paused, "draining"))
-		put_line("Intake:",
+		ctl_put_line("Intake:",
 		    "DRAINING, local programs get 452 while the drain runs");
 	else if (ctl_true(paused, "intake"))
-		put_line("Intake:",
+		ctl_put_line("Intake:",
 		    "PAUSED, local programs get 452 until \"sesrelayctl resume "
 		    "intake\"");
 }
@@ -143,7 +69,7 @@ static void put_connections(json_t *connections)
 		text = more;
 		total += json_integer_value(n);
 	}
-	put_line("Connections:", "%s", total > 0 ? text : "none");
+	ctl_put_line("Connections:", "%s", total > 0 ? text : "none");
 	free(text);
 }
 
@@ -155,18 +81,18 @@ static void put_spool(json_t *spool)
 	ctl_format_bytes(ctl_number(spool, "bytes"), used);
 	ctl_format_bytes(ctl_number(spool, "free_bytes"), room);
 	if (ctl_true(spool, "healthy"))
-		put_line("Spool:", "ok, %s used, %s free", used, room);
+		ctl_put_line("Spool:", "ok, %s used, %s free", used, room);
 	else
-		put_line("Spool:",
+		ctl_put_line("Spool:",
 		    "TAKES NO MAIL, local programs get 4xx: %s (%s used, %s "
 		    "free)",
 		    ctl_text(spool, "reason"), used, room);
 	if (ctl_true(spool, "scanning"))
-		put_line("",
+		ctl_put_line("",
 		    "still being read after the start: the queue is longer "
 		    "than shown");
 	if (failed > 0)
-		put_line("Dead letters:", "%lld in failed/ of the spool",
+		ctl_put_line("Dead letters:", "%lld in failed/ of the spool",
 		    (long long)failed);
 }
 
@@ -177,11 +103,11 @@ static void put_counters(json_t *o)
 	json_t *counters = json_object_get(o, "counters");
 	char up[CTL_BUF];
 
-	put_line("Daemon:", "sesrelayd %s, running for %s%s",
+	ctl_put_line("Daemon:", "sesrelayd %s, running for %s%s",
 	    ctl_text(o, "version"),
 	    ctl_format_seconds(ctl_number(o, "uptime_seconds"), up),
 	    ctl_true(o, "stopping") ? ", STOPPING" : "");
-	put_line("Since then:",
+	ctl_put_line("Since then:",
 	    "%lld messages accepted; recipients: %lld sent, %lld failed, "
 	    "%lld times put off",
 	    (long long)ctl_number(counters, "messages_accepted_total"),
@@ -198,38 +124,34 @@ static void put_last_error(json_t *upstream)
 	const char *text = ctl_text(upstream, "last_error");
 	bool told = strcmp(ctl_text(upstream, "state"), "unreachable") == 0;
 	const char *trouble = told ? "" : ctl_text(upstream, "connect_error");
-	const char *untried = ctl_text(upstream, "new_credentials");
 	char date[32] = "", age[CTL_BUF];
 	int64_t time_us;
 
-	if (untried[0] != '\0')
-		put_line("New password:",
-		    "%s; the old one is in force as long as it works", untried);
 	if (trouble[0] != '\0')
-		put_line("Connecting:", "%s", trouble);
+		ctl_put_line("Connecting:", "%s", trouble);
 	if (text[0] == '\0') {
 		if (trouble[0] == '\0' && !told)
-			put_line("Last error:", "none");
+			ctl_put_line("Last error:", "none");
 		return;
 	}
 	if (ctl_parse_time(ctl_text(upstream, "last_error_time"), &time_us) ==
 	    0) {
 		clock_format_syslog(time_us, date, sizeof date);
-		put_line("Last error:", "%s, %s ago: %s", date,
+		ctl_put_line("Last error:", "%s, %s ago: %s", date,
 		    ctl_format_seconds(
 			(clock_wall_us() - time_us) / US_PER_S, age),
 		    text);
 	} else {
-		put_line("Last error:", "%s", text);
+		ctl_put_line("Last error:", "%s", text);
 	}
 }
 
 static void put_reload(json_t *o)
 {
 	if (ctl_true(o, "last_reload_ok"))
-		put_line("Reload:", "ok, the configuration is in force");
+		ctl_put_line("Reload:", "ok, the configuration is in force");
 	else
-		put_line("Reload:",
+		ctl_put_line("Reload:",
 		    "THE LAST RELOAD WAS REFUSED, what was in force before "
 		    "still is; \"sesrelayd -t\" says what is wrong");
 }
@@ -239,11 +161,14 @@ static bool put_status(void *ctx, json_t *o)
 	json_t *upstream = json_object_get(o, "upstream");
 
 	(void)ctx;
-	put_upstream(upstream);
+	ctl_put_upstream(upstream);
 	put_intake(json_object_get(o, "paused"));
 	put_queue(json_object_get(o, "queue"));
+	ctl_put_rate(json_object_get(o, "rate"));
+	ctl_put_pace(upstream);
 	put_connections(json_object_get(o, "connections"));
-	put_line("Sessions:", "%lld of local programs",
+	ctl_put_way(upstream);
+	ctl_put_line("Sessions:", "%lld of local programs",
 	    (long long)ctl_number(o, "sessions"));
 	put_spool(json_object_get(o, "spool"));
 	put_last_error(upstream);

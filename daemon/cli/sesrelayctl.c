@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/id.h"
+#include "base/mem.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -36,6 +37,7 @@ static const char usage_text[] =
     "  trace TEXT           the story of a message, by queue id, Message-ID "
     "or\n"
     "                       SES message id\n"
+    "  metrics              what is measured, as Prometheus reads it\n"
     "  check                try every SES port, say what is wrong; needs no\n"
     "                       daemon\n"
     "  send-test ADDRESS [--from ADDRESS] [--timeout D]\n"
@@ -87,6 +89,30 @@ static int run_count(struct ctl_client *c, const struct ctl_options *options)
 {
 	(void)options;
 	return ctl_request(c, "count", put_count, NULL);
+}
+
+/* As it came, but for what a terminal might obey. */
+static bool put_metrics(void *ctx, json_t *object)
+{
+	const char *p = ctl_text(object, "metrics");
+
+	(void)ctx;
+	while (*p != '\0') {
+		size_t n = strcspn(p, "\n");
+		char *line = xstrndup(p, n);
+
+		ctl_put(stdout, line);
+		putchar('\n');
+		free(line);
+		p += n + (p[n] != '\0');
+	}
+	return true;
+}
+
+static int run_metrics(struct ctl_client *c, const struct ctl_options *options)
+{
+	(void)options;
+	return ctl_request(c, "metrics", put_metrics, NULL);
 }
 
 static bool put_reloaded(void *ctx, json_t *object)
@@ -187,6 +213,7 @@ static const struct verb verbs[] = {
 	{ "failed", 0, 1, check_id, ctl_failed, OPT_PARTS, NEEDS_SPOOL },
 	{ "hold", 0, INT_MAX, check_ids, ctl_hold, OPT_ALL, NEEDS_DAEMON },
 	{ "mailq", 0, 0, NULL, ctl_mailq, OPT_POSTFIX, NEEDS_SPOOL },
+	{ "metrics", 0, 0, NULL, run_metrics, 0, NEEDS_DAEMON },
 	{ "password", 0, 0, NULL, ctl_password, OPT_REGION, NEEDS_NOTHING },
 	{ "pause", 0, 1, check_part, ctl_pause, 0, NEEDS_DAEMON },
 	{ "queue", 0, 1, check_state, ctl_queue, OPT_LIST, NEEDS_SPOOL },

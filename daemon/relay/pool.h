@@ -162,6 +162,14 @@ struct pool_connection_view {
 void pool_each(const struct pool *pool,
     void (*fn)(void *ctx, const struct pool_connection_view *view), void *ctx);
 
+/* What keeps the pool from being larger. */
+struct pool_size_view {
+	unsigned max; /* delivery.connections */
+	unsigned limit; /* that SES has shown by 421; UINT_MAX: none */
+	int64_t retry_us; /* none is opened for that long; 0: at once */
+};
+void pool_size(const struct pool *pool, struct pool_size_view *view);
+
 /* --- for relay/outbound --- */
 
 struct upstream; /* options, TLS context: what connections share */

@@ -112,3 +112,17 @@ void pool_each(const struct pool *pool,
 			fn(ctx, &view);
 		}
 }
+
+static int64_t until(int64_t when_us, int64_t now_us)
+{
+	return when_us > now_us ? when_us - now_us : 0;
+}
+
+void pool_size(const struct pool *pool, struct pool_size_view *view)
+{
+	*view = (struct pool_size_view){
+		.max = pool->upstream->options.max_connections,
+		.limit = pool->sizing.limit,
+		.retry_us = until(pool->sizing.retry_us, clock_mono_us()),
+	};
+}

@@ -88,6 +88,7 @@ struct relay {
 	void *reread_ctx;
 	char last_reply[256]; /* last trouble that SES told, for status */
 	int64_t last_reply_us; /* wall */
+	const char *last_advice; /* what it means; NULL: no words needed */
 };
 
 struct relay_config {

@@ -122,6 +122,7 @@ static void on_committed(void *ctx, int rc, const struct err *err)
 	id_format(m->id, id);
 	if (rc == 0) {
 		stat_add(STAT_MESSAGES_ACCEPTED, 1);
+		stat_add(STAT_RCPT_ACCEPTED, m->n_rcpts);
 		relay_log_accepted(m);
 		relay_accepted(s->inbound->relay, m);
 	} else {

@@ -113,7 +113,7 @@ def test_wrong_new_password_leaves_the_old_one_in_force(sesd, relay):
         status = r.status()["upstream"]
         assert status["state"] == "ok"
         assert status["new_credentials"].startswith("refused: 535 ")
-        assert "New password: refused: 535" in r.ctl("status")
+        assert "NOT IN FORCE, refused: 535" in r.ctl("status")
     all_sent(s, r, load.n)
     assert len(logins(s, False)) == 1
     assert r.log().count("the new password was refused") == 1

@@ -209,7 +209,7 @@ def refused_login(r, qid, words):
     r.wait_log(words)
     wait_until(lambda: r.state().startswith("credentials"),
                "status to tell of the credentials")
-    assert "credentials refused" in r.ctl("status")
+    assert "CREDENTIALS REFUSED" in r.ctl("status")
     [m] = r.ctl_json("queue")
     assert (m["id"], m["attempts"]) == (qid, 0)
     assert "bounced" not in {o["status"] for o in r.outcomes()}
