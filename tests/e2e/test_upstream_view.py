@@ -335,6 +335,45 @@ def test_trouble_is_explained(sesd, relay, rule, state, words, reply, todo):
     assert exposition.value(scrape(r), "sesrelayd_upstream_up") == 1
 
 
+def test_throttled_mail_goes_out(sesd, relay):
+    s = sesd(settings={"rate": 20})
+    r = relay(s)
+    assert screen(r)["Pace"].startswith("no limit known: ")
+    assert r.status()["upstream"]["rate_limit"] == {
+        "recipients_per_second": 0.0, "source": "none"}
+    with r.submit() as client:
+        for _ in range(100):
+            client.mail()
+    r.wait_state("throttled")
+    shown = screen(r)
+    assert re.fullmatch(r"mail goes out via localhost:\d+, THROTTLED to what "
+                        r"SES takes", shown["SES"]), shown
+    assert re.fullmatch(r"at most [\d.]+ recipients/s, learned from SES's "
+                        r"throttling", shown["Pace"]), shown
+    assert "What to do" not in shown
+    limit = r.status()["upstream"]["rate_limit"]
+    assert limit["source"] == "learned"
+    assert 1 <= limit["recipients_per_second"] <= 60
+    f = scrape(r)
+    assert exposition.value(
+        f, "sesrelayd_rate_limit_recipients_per_second") > 1
+    assert exposition.value(f, "sesrelayd_upstream_up") == 1
+    assert exposition.value(f, "sesrelayd_upstream_state",
+                            state="throttled") == 1
+    assert exposition.value(f, "sesrelayd_throttled_total", kind="rate") > 0
+    r.wait_empty(60)
+    assert exposition.value(scrape(r), "sesrelayd_throttled_total",
+                            kind="rate") == s.stats()["throttled"]
+
+
+def test_a_pace_of_our_own(sesd, relay):
+    r = relay(sesd(), config={"delivery.rate": "12.5"})
+    assert r.status()["upstream"]["rate_limit"] == {
+        "recipients_per_second": 12.5, "source": "configured"}
+    assert screen(r)["Pace"] == (
+        "at most 12.5 recipients/s, as delivery.rate says")
+
+
 def test_a_pause_is_no_trouble_of_ses(sesd, relay):
     s = sesd()
     r = relay(s)
