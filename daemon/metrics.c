@@ -84,10 +84,12 @@ static void put_family(struct writer *w, const struct stat_info *family)
 	}
 }
 
+/* Those of connecting have one label more here, see put_connects(). */
 static void put_registry(struct writer *w)
 {
 	for (int i = 0; i < STAT_N; i++)
-		if (is_first_of_its_family((enum stat_id)i))
+		if (is_first_of_its_family((enum stat_id)i) &&
+		    i != STAT_CONNECTS_OK)
 			put_family(w, stat_info((enum stat_id)i));
 }
 
@@ -119,6 +121,27 @@ static void put_spool(struct writer *w, const struct spool_usage *usage)
 	    (double)usage->bytes);
 	gauge(w, "spool_healthy", "1 while mail can be accepted, else 0",
 	    usage->healthy);
+}
+
+static void put_port(void *ctx, const struct pool_connects *connects)
+{
+	static const char *const results[] = { "ok", "failed" };
+
+	for (int i = 0; i < 2; i++) {
+		char *labels = xasprintf(
+		    "port=\"%u\",result=\"%s\"", connects->port, results[i]);
+
+		put(ctx, labels,
+		    (double)(i == 0 ? connects->ok : connects->failed));
+		free(labels);
+	}
+}
+
+static void put_connects(struct writer *w, const struct relay *r)
+{
+	begin(w, PREFIX, "connects_total", "counter",
+	    "Addresses of SES tried, by port, up to a successful login");
+	pool_each_connects(r->pool, put_port, w);
 }
 
 static void put_upstream(struct writer *w, const struct relay *r)
@@ -239,6 +262,7 @@ char *metrics_text(const struct daemon *d)
 	put_queue(&w, d->relay, &usage);
 	put_spool(&w, &usage);
 	put_upstream(&w, d->relay);
+	put_connects(&w, d->relay);
 	put_daemon(&w, d);
 	put_process(&w, d);
 	if (fclose(w.out) != 0)

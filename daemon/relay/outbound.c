@@ -68,6 +68,8 @@ void outbound_finish(struct outbound *o, const struct verdict *verdict)
 		return;
 	o->told_closed = true;
 	ASSERT(o->attempt == NULL);
+	if (!o->logged_in && !o->dropped && o->client.options != NULL)
+		pool_count_connect(o->pool, o, false);
 	if (port_is_no_good(o, verdict))
 		pool_port_failed(o->pool, o, verdict->text, verdict->advice);
 	if (o->unrecorded != NULL)
@@ -207,6 +209,7 @@ static void follow(struct outbound *o, struct client_out *out)
 	if (out->ready) {
 		if (!o->logged_in) {
 			o->logged_in = true;
+			pool_count_connect(o->pool, o, true);
 			o->opened_us = clock_mono_us();
 			pool_port_works(o->pool, o);
 			pool_on_ready(o->pool, o);

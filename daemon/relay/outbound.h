@@ -126,6 +126,9 @@ void pool_port_works(struct pool *pool, const struct outbound *o);
 void pool_port_failed(struct pool *pool, const struct outbound *o,
     const char *reason, const char *advice);
 
+/* pool_connects.c: an address was tried, and that is what became of it. */
+void pool_count_connect(struct pool *pool, const struct outbound *o, bool ok);
+
 /* --- pool_path.c, for outbound --- */
 
 /* TCP_MAXSEG for a new connection; 0: the system's. */

@@ -223,6 +223,7 @@ void outbound_connect_failed(
 		give_up(o, LOSS_CONNECT, detail);
 		return;
 	}
+	pool_count_connect(o->pool, o, false);
 	/* A scout that hears nothing blames the port that was silent before. */
 	if (!(silent && o->scout))
 		resolver_report(o->relay->resolver, &o->addr, false);

@@ -170,6 +170,15 @@ struct pool_size_view {
 };
 void pool_size(const struct pool *pool, struct pool_size_view *view);
 
+/* What became of connecting to one port, up to a successful login. */
+struct pool_connects {
+	uint16_t port;
+	uint64_t ok, failed;
+};
+/* Those of ses.ports and all that have ever been there. */
+void pool_each_connects(struct pool *pool,
+    void (*fn)(void *ctx, const struct pool_connects *connects), void *ctx);
+
 /* --- for relay/outbound --- */
 
 struct upstream; /* options, TLS context: what connections share */

@@ -29,6 +29,8 @@ struct pool {
 	struct path_mss path;
 	int port_in_use; /* its number; 0: none has worked yet */
 	struct outbound *scout; /* CONNECTING, see pool_ports.c; or NULL */
+	struct pool_connects connects[2 * POOL_MAX_PORTS];
+	unsigned n_connects;
 	unsigned last_number;
 	bool stopping;
 	struct loop_timer timer;

@@ -10,7 +10,7 @@ import time
 import pytest
 
 import exposition
-from harness import RCPT, free_port, message, wait_until
+from harness import RCPT, free_port, hosts_namespace, message, wait_until
 
 
 def hang(s, n=1):
@@ -484,6 +484,35 @@ def test_metrics_tell_the_truth(sesd, relay):
     assert r.run_ctl("reload").returncode == 1
     assert exposition.value(
         scrape(r), "sesrelayd_config_last_reload_successful") == 0
+
+
+def test_connecting_is_counted_by_port(sesd, relay, directory):
+    s = sesd(rules=['on CONNECT times 1 reply "421 Too many concurrent SMTP '
+                    'connections" close'])
+    r = relay(s, start=False)
+    dead, unused = free_port(), free_port()
+    r.set_ports((dead, "starttls"), (s.ports["starttls"], "starttls"),
+                (unused, "wrapper"))
+    r.write_config()
+    r.start(wrap=hosts_namespace(directory, "127.0.0.1 localhost\n"))
+    r.send()
+    r.wait_empty()
+    f = scrape(r)
+
+    def tried(port):
+        return [exposition.value(f, "sesrelayd_connects_total",
+                                 port=str(port), result=result)
+                for result in ("ok", "failed")]
+    assert tried(dead) == [0, 1]  # and passed over then
+    assert tried(s.ports["starttls"]) == [1, 1]
+    assert tried(unused) == [0, 0]
+    assert sum(tried(s.ports["starttls"])) == s.stats()["connections"]["total"]
+    # Over a reload without the port.
+    r.set_ports((s.ports["starttls"], "starttls"))
+    r.write_config()
+    r.ctl("reload")
+    f = scrape(r)
+    assert tried(dead) == [0, 1]
 
 
 def test_dead_letters_are_counted(sesd, relay):
