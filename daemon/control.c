@@ -159,6 +159,7 @@ static const struct verb {
 	{ "resume", control_resume },
 	{ "drain", control_drain },
 	{ "failed", control_failed },
+	{ "rotate", control_rotate },
 	{ "requeue", control_requeue },
 	{ "trace", control_trace },
 	{ "reload", verb_reload },

@@ -21,6 +21,8 @@
  *   pause, resume [delivery|intake]
  *                   {"delivery_paused", "intake_paused"}
  *   drain [MS]      {"left", "held"} when nothing is left, or at the timeout
+ *   rotate          {"connections": n}; with "rotate wait [MS]", when all n
+ *                   are renewed or at the timeout, also "left"
  *   failed          one object a dead letter: id, file, time, arrival, size,
  *                   sender, recipients, reason, last_reply, message_id
  *   failed ID       those of that id; with "failed ID content", also content

@@ -8,6 +8,7 @@
  *   control_drain.c    drain
  *   control_failed.c   failed
  *   control_requeue.c  requeue
+ *   control_rotate.c   rotate
  *   control_trace.c    trace
  *
  * A verb that is not done at once keeps its state in `answer` and goes on by
@@ -71,6 +72,7 @@ void control_resume(struct control_client *c, struct slice args);
 void control_drain(struct control_client *c, struct slice args);
 void control_failed(struct control_client *c, struct slice args);
 void control_requeue(struct control_client *c, struct slice args);
+void control_rotate(struct control_client *c, struct slice args);
 void control_trace(struct control_client *c, struct slice args);
 
 /* What `status` says of SES (control_upstream.c). */

@@ -7,7 +7,7 @@
  *   ctl_offline.c   the same answers from the spool, when the daemon is down
  *   ctl_print.c     text, numbers and times for people
  *   ctl_status.c    the screen of `status`, with ctl_upstream.c
- *   ctl_connections.c  the table of `connections`
+ *   ctl_connections.c  the table of `connections`, and `rotate`
  *   ctl_queue.c     the table of `queue`, and `show`
  *   ctl_mailq.c     `mailq`: the queue in Postfix's forms
  *   ctl_operate.c   verbs that change messages, and the whole
@@ -44,9 +44,10 @@ struct ctl_options {
 	bool log; /* show */
 	bool all, yes; /* --all, --yes */
 	bool postfix_json; /* mailq -j */
-	int64_t timeout_us; /* drain, send-test; -1: none */
+	int64_t timeout_us; /* drain, rotate, send-test; -1: none */
 	const char *region; /* password; NULL: ses.region */
 	const char *from; /* send-test; NULL: see there */
+	bool wait; /* rotate */
 	char **args; /* operands behind the verb */
 	int n_args;
 };
@@ -170,6 +171,7 @@ int ctl_resume(struct ctl_client *c, const struct ctl_options *options);
 int ctl_drain(struct ctl_client *c, const struct ctl_options *options);
 int ctl_failed(struct ctl_client *c, const struct ctl_options *options);
 int ctl_requeue(struct ctl_client *c, const struct ctl_options *options);
+int ctl_rotate(struct ctl_client *c, const struct ctl_options *options);
 int ctl_trace(struct ctl_client *c, const struct ctl_options *options);
 /* The doctor; has no use for a client. */
 int ctl_check(struct ctl_client *c, const struct ctl_options *options);

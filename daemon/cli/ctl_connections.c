@@ -1,6 +1,6 @@
 /*
  * The table of `connections`: a row for each, and a line below it that says
- * what it does, where that is more than to be idle.
+ * what it does, where that is more than to be idle.  And `rotate`.
  */
 #include "cli/ctl.h"
 
@@ -123,6 +123,39 @@ static bool put_row(void *ctx, json_t *connection)
 	put_oddities(connection);
 	free(address);
 	return true;
+}
+
+static bool put_rotation(void *ctx, json_t *o)
+{
+	int64_t n = ctl_number(o, "connections"), left = ctl_number(o, "left");
+	bool waited = json_object_get(o, "left") != NULL;
+
+	(void)ctx;
+	if (n == 0)
+		puts("no connection is open: there is nothing to renew");
+	else if (!waited)
+		printf("%" PRId64 " connection%s being renewed, none is closed "
+		       "before its replacement is there\n",
+		    n, n == 1 ? " is" : "s are");
+	else
+		printf("%" PRId64 " of %" PRId64 " connections renewed\n",
+		    n - left, n);
+	return true;
+}
+
+int ctl_rotate(struct ctl_client *c, const struct ctl_options *options)
+{
+	char *request;
+	int rc;
+
+	if (options->timeout_us >= 0)
+		request = xasprintf(
+		    "rotate wait %" PRId64, options->timeout_us / 1000);
+	else
+		request = xstrdup(options->wait ? "rotate wait" : "rotate");
+	rc = ctl_request(c, request, put_rotation, NULL);
+	free(request);
+	return rc;
 }
 
 int ctl_connections(struct ctl_client *c, const struct ctl_options *options)

@@ -55,6 +55,8 @@ static const char usage_text[] =
     "  requeue ID...        put dead letters back into the queue\n"
     "  pause, resume [delivery|intake]\n"
     "  drain [--timeout D]  no new mail; wait until the queue is empty\n"
+    "  rotate [--wait] [--timeout D]\n"
+    "                       renew all connections to SES\n"
     "  reload               read the configuration again\n"
     "options:\n"
     "  -c FILE    configuration that names socket and spool (default\n"
@@ -74,6 +76,7 @@ enum verb_option {
 	OPT_POSTFIX = 64,
 	OPT_REGION = 128,
 	OPT_FROM = 256,
+	OPT_WAIT = 512,
 };
 
 /* --- verbs of a few lines --- */
@@ -224,6 +227,8 @@ static const struct verb verbs[] = {
 	    NEEDS_DAEMON },
 	{ "resume", 0, 1, check_part, ctl_resume, 0, NEEDS_DAEMON },
 	{ "retry", 0, INT_MAX, check_ids, ctl_retry, OPT_ALL, NEEDS_DAEMON },
+	{ "rotate", 0, 0, NULL, ctl_rotate, OPT_WAIT | OPT_TIMEOUT,
+	    NEEDS_DAEMON },
 	{ "send-test", 1, 1, check_address, ctl_send_test,
 	    OPT_FROM | OPT_TIMEOUT, NEEDS_DAEMON },
 	{ "show", 1, 1, check_id, ctl_show, OPT_PARTS | OPT_LOG, NEEDS_SPOOL },
@@ -297,7 +302,8 @@ enum long_option {
 	YES,
 	TIMEOUT,
 	REGION,
-	FROM
+	FROM,
+	WAIT,
 };
 
 /* Bits of enum verb_option that it is. */
@@ -346,6 +352,9 @@ static unsigned take_option(struct ctl_options *o, int c)
 	case FROM:
 		o->from = optarg;
 		return OPT_FROM;
+	case WAIT:
+		o->wait = true;
+		return OPT_WAIT;
 	case 'h':
 		fputs(usage_text, stdout);
 		exit(EX_OK);
@@ -377,6 +386,7 @@ static unsigned read_options(int argc, char **argv, struct ctl_options *o)
 		{ "timeout", required_argument, NULL, TIMEOUT },
 		{ "region", required_argument, NULL, REGION },
 		{ "from", required_argument, NULL, FROM },
+		{ "wait", no_argument, NULL, WAIT },
 		{ NULL, 0, NULL, 0 },
 	};
 	unsigned used = 0;
@@ -405,9 +415,11 @@ static const char *check_options(
 		{ OPT_ALL,
 		    "--all goes with retry, hold, release, delete, requeue" },
 		{ OPT_YES, "--yes goes with delete" },
-		{ OPT_TIMEOUT, "--timeout goes with drain and send-test" },
+		{ OPT_TIMEOUT,
+		    "--timeout goes with drain, rotate and send-test" },
 		{ OPT_REGION, "--region goes with password" },
 		{ OPT_FROM, "--from goes with send-test" },
+		{ OPT_WAIT, "--wait goes with rotate" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rules); i++)
