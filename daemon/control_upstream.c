@@ -67,6 +67,24 @@ static json_t *rate_limit_report(const struct relay *r)
 	return o;
 }
 
+/* What SES was seen to do; only what there is of it. */
+static json_t *learned_report(const struct relay *r)
+{
+	unsigned messages = pool_learned_messages(r->pool);
+	int64_t age_us = pool_learned_age_us(r->pool);
+	double rate = pacer_learned(&r->pacer);
+	json_t *o = json_object();
+
+	if (rate > 0)
+		set(o, "recipients_per_second", report_rate(rate));
+	if (messages > 0)
+		set(o, "session_messages", json_integer(messages));
+	if (age_us > 0)
+		set(o, "session_seconds",
+		    report_rate((double)age_us / US_PER_S));
+	return o;
+}
+
 static json_t *size_report(const struct relay *r)
 {
 	json_t *o = json_object();
@@ -105,6 +123,9 @@ json_t *control_upstream(const struct daemon *d)
 	if (r->gate.state == GATE_CLOSED && wait > 0)
 		set(o, "next_try_seconds", json_integer(wait / US_PER_S + 1));
 	set(o, "rate_limit", rate_limit_report(r));
+	set(o, "learned", learned_report(r));
+	set(o, "adaptive_rotation",
+	    json_boolean(d->config->options.pool.rotate.adaptive));
 	set(o, "ports", ports_report(r));
 	set(o, "mss", json_integer(pool_learned_mss(r->pool)));
 	set(o, "pool", size_report(r));

@@ -8,6 +8,7 @@
 #include "metrics.h"
 
 #include "base/clock.h"
+#include "base/histogram.h"
 #include "base/mem.h"
 #include "base/stat.h"
 #include "daemon.h"
@@ -91,6 +92,13 @@ static void put_registry(struct writer *w)
 		if (is_first_of_its_family((enum stat_id)i) &&
 		    i != STAT_CONNECTS_OK)
 			put_family(w, stat_info((enum stat_id)i));
+}
+
+static void put_histogram_line(void *ctx, const char *text)
+{
+	const struct writer *w = ctx;
+
+	fprintf(w->out, "%s\n", text);
 }
 
 /* --- what there is now --- */
@@ -259,6 +267,7 @@ char *metrics_text(const struct daemon *d)
 		fatal("out of memory");
 	spool_usage(d->relay->spool, &usage);
 	put_registry(&w);
+	histogram_each(put_histogram_line, &w);
 	put_queue(&w, d->relay, &usage);
 	put_spool(&w, &usage);
 	put_upstream(&w, d->relay);

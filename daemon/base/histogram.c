@@ -38,7 +38,13 @@ static const char *const close_names[CLOSE_N] = {
 	[CLOSE_PAUSED] = "paused",
 	[CLOSE_SHUTDOWN] = "shutdown",
 };
-_Static_assert(CLOSE_N <= LABELS_MAX, "labels");
+static const char *const stage_names[STAGE_N] = {
+	[STAGE_QUEUE] = "queue",
+	[STAGE_CONNECT] = "connect",
+	[STAGE_TRANSMISSION] = "transmission",
+	[STAGE_TOTAL] = "total",
+};
+_Static_assert(CLOSE_N <= LABELS_MAX && STAGE_N <= LABELS_MAX, "labels");
 
 static const struct histogram_info table[HISTOGRAM_N] = {
 	[HISTOGRAM_CONNECTION_AGE] = {
@@ -66,6 +72,21 @@ static const struct histogram_info table[HISTOGRAM_N] = {
 		.unit = 1,
 		.bounds = { 0, 1, 2, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50,
 			100, 200, 500 },
+		.n_bounds = 16,
+	},
+	[HISTOGRAM_DELIVERY_DELAY] = {
+		.name = "delivery_delay_seconds",
+		.help = "Time from acceptance to SES's 250, for each message "
+			"that it took, by where it went",
+		.label = "stage",
+		.labels = stage_names,
+		.n_labels = STAGE_N,
+		.unit = US_PER_S,
+		.bounds = { US_PER_S / 100, US_PER_S / 40, US_PER_S / 20,
+			US_PER_S / 10, US_PER_S / 4, US_PER_S / 2, US_PER_S,
+			5 * US_PER_S / 2, 5 * US_PER_S, 10 * US_PER_S,
+			30 * US_PER_S, 60 * US_PER_S, 300 * US_PER_S,
+			1800 * US_PER_S, 7200 * US_PER_S, 86400 * US_PER_S },
 		.n_bounds = 16,
 	},
 };

@@ -15,6 +15,7 @@
 enum histogram_id {
 	HISTOGRAM_CONNECTION_AGE, /* us; label: enum histogram_close */
 	HISTOGRAM_CONNECTION_MESSAGES, /* label: enum histogram_close */
+	HISTOGRAM_DELIVERY_DELAY, /* us; label: enum histogram_stage */
 	HISTOGRAM_N
 };
 
@@ -37,6 +38,15 @@ enum histogram_close {
 	CLOSE_N
 };
 const char *histogram_close_name(enum histogram_close reason);
+
+/* Where the time of a message went that SES took, as in `delays=` of the log. */
+enum histogram_stage {
+	STAGE_QUEUE, /* waiting, other attempts included */
+	STAGE_CONNECT, /* until the connection was there that it waited for */
+	STAGE_TRANSMISSION, /* MAIL to the reply to the final dot */
+	STAGE_TOTAL,
+	STAGE_N
+};
 
 #define HISTOGRAM_BOUNDS 16
 

@@ -134,8 +134,8 @@ static bool put_rotation(void *ctx, json_t *o)
 	if (n == 0)
 		puts("no connection is open: there is nothing to renew");
 	else if (!waited)
-		printf("%" PRId64 " connection%s being renewed, none is closed "
-		       "before its replacement is there\n",
+		printf("%" PRId64 " connection%s being renewed; mail goes on "
+		       "meanwhile\n",
 		    n, n == 1 ? " is" : "s are");
 	else
 		printf("%" PRId64 " of %" PRId64 " connections renewed\n",

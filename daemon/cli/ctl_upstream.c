@@ -189,6 +189,28 @@ void ctl_put_pace(json_t *upstream)
 					   : "as delivery.rate says");
 }
 
+/* Where SES ended sessions, and that ours end before that. */
+static void put_learned(json_t *upstream)
+{
+	json_t *learned = json_object_get(upstream, "learned");
+	int64_t messages = ctl_number(learned, "session_messages");
+	double seconds = real(learned, "session_seconds");
+	bool both = messages > 0 && seconds > 0;
+	char count[CTL_BUF] = "", age[CTL_BUF] = "";
+
+	if (messages <= 0 && seconds <= 0)
+		return;
+	if (messages > 0)
+		snprintf(count, sizeof count, "%" PRId64 " messages", messages);
+	if (seconds > 0)
+		ctl_format_seconds((int64_t)seconds, age);
+	ctl_put_line("", "SES ends sessions early: %s after %s%s%s",
+	    ctl_true(upstream, "adaptive_rotation")
+		? "ours are renewed"
+		: "OURS ARE NOT RENEWED (delivery.adaptive_rotation is off)",
+	    count, both ? " or " : "", age);
+}
+
 static void put_passed_over(json_t *port)
 {
 	const char *advice = ctl_text(port, "advice");
@@ -257,6 +279,7 @@ static void put_pool(json_t *pool)
 void ctl_put_way(json_t *upstream)
 {
 	put_pool(json_object_get(upstream, "pool"));
+	put_learned(upstream);
 	put_ports(upstream);
 	put_mss(upstream);
 }

@@ -5,6 +5,7 @@
 #include "relay/settle_private.h"
 
 #include "base/clock.h"
+#include "base/histogram.h"
 #include "base/log.h"
 #include "base/stat.h"
 
@@ -21,24 +22,50 @@ static int put_seconds(char *buf, size_t size, int64_t us)
 	return snprintf(buf, size, seconds < 99 ? "%.2g" : "%.0f", seconds);
 }
 
+struct delays {
+	int64_t total_us, queue_us, setup_us, sending_us;
+};
+
+static struct delays delays_of(const struct settlement *res)
+{
+	const struct attempt *a = res->a;
+	struct delays d = {
+		.total_us = res->now_us - a->stub->arrival_us,
+		.setup_us = a->setup_us,
+		.sending_us = res->now_us - a->sending_us,
+	};
+
+	if (d.setup_us > d.total_us - d.sending_us)
+		d.setup_us = d.total_us - d.sending_us; /* before it came */
+	d.queue_us = d.total_us - d.sending_us - d.setup_us;
+	return d;
+}
+
+/* Of a message that SES took, or some of whose recipients. */
+static void observe_delays(const struct settlement *res)
+{
+	struct delays d = delays_of(res);
+
+	histogram_observe(HISTOGRAM_DELIVERY_DELAY, STAGE_QUEUE, d.queue_us);
+	histogram_observe(HISTOGRAM_DELIVERY_DELAY, STAGE_CONNECT, d.setup_us);
+	histogram_observe(
+	    HISTOGRAM_DELIVERY_DELAY, STAGE_TRANSMISSION, d.sending_us);
+	histogram_observe(HISTOGRAM_DELIVERY_DELAY, STAGE_TOTAL, d.total_us);
+}
+
 static void format_delays(
     const struct settlement *res, char *delay, char *delays, size_t size)
 {
-	const struct attempt *a = res->a;
-	int64_t total = res->now_us - a->stub->arrival_us;
-	int64_t sending = res->now_us - a->sending_us;
-	int64_t setup = a->setup_us;
+	struct delays d = delays_of(res);
 	size_t n;
 
-	if (setup > total - sending)
-		setup = total - sending; /* begun before the message came */
-	put_seconds(delay, size, total);
+	put_seconds(delay, size, d.total_us);
 	n = (size_t)snprintf(delays, size, "0/");
-	n += (size_t)put_seconds(delays + n, size - n, total - sending - setup);
+	n += (size_t)put_seconds(delays + n, size - n, d.queue_us);
 	n += (size_t)snprintf(delays + n, size - n, "/");
-	n += (size_t)put_seconds(delays + n, size - n, setup);
+	n += (size_t)put_seconds(delays + n, size - n, d.setup_us);
 	n += (size_t)snprintf(delays + n, size - n, "/");
-	put_seconds(delays + n, size - n, sending);
+	put_seconds(delays + n, size - n, d.sending_us);
 }
 
 static void describe(const struct settlement *res, const struct verdict *v,
@@ -106,6 +133,8 @@ void settle_log(const struct settlement *res, enum settle_plan plan)
 	bool is_free =
 	    plan == PLAN_UNTAKE && settle_weigh(res->stays) == W_FREE;
 
+	if (res->n_sent > 0)
+		observe_delays(res);
 	if (is_free)
 		log_free_retry(res);
 	for (unsigned i = 0; i < res->a->mail.n_rcpts; i++)

@@ -33,7 +33,7 @@ enum settle_plan { PLAN_MOVE, PLAN_UNTAKE };
 enum settle_weight { W_NONE, W_FREE, W_RETRY, W_UNCERTAIN, W_ACCOUNT };
 
 enum settle_weight settle_weigh(const struct verdict *v);
-/* A line for each recipient, in Postfix's shape. */
+/* A line for each recipient, in Postfix's shape; and the metrics of delay. */
 void settle_log(const struct settlement *res, enum settle_plan plan);
 /* Opens or closes the gate. */
 void settle_tell_gate(const struct settlement *res);

@@ -3,6 +3,7 @@ has to be true, as the emulator and the kernel know the truth, and to say what t
 do where something can be done."""
 
 import collections
+import datetime
 import os
 import re
 import time
@@ -148,6 +149,29 @@ def test_every_stage_is_told(sesd, relay, rule, step, doing, state):
         assert qid in below
 
 
+def test_a_step_has_its_own_age(sesd, relay):
+    """Not that of the connection, nor that of the step before."""
+    s = sesd(rules=["on MAIL times 1 delay 600 default",
+                    "on BODY times 1 delay 600 default"])
+    r = relay(s, config={"delivery.idle_timeout": '"60s"'})
+    seen = {}
+    hang(s)
+    # More than the sockets between take while nobody reads.
+    r.send(message(b"x" * 70 + b"\r\n" * 6_000_000))
+
+    def look():
+        for v in r.ctl_json("connections"):
+            # Of each step, the last that was seen of it.
+            seen[v["step"]] = v
+        return "dot" in seen
+    wait_until(look, "the final dot")
+    assert seen["body"]["doing"] == "sending the content"
+    assert 0.4 < seen["mail"]["step_seconds"] < seen["mail"]["age_seconds"]
+    assert 0.2 < seen["body"]["step_seconds"]
+    assert seen["body"]["step_seconds"] < seen["body"]["age_seconds"] - 0.4
+    assert seen["dot"]["step_seconds"] < 0.3
+
+
 def test_a_connection_that_is_replaced(sesd, relay):
     s = sesd()
     r = relay(s)
@@ -185,6 +209,66 @@ def test_table_fits_a_terminal(sesd, relay):
             assert row[18:].startswith("127.0.0.1:")
     assert "TLSv1.3 with TLS_" in r.ctl("connections", "-l")
     assert "TLSv1.3" not in r.ctl("connections")
+
+
+# --- rotate ---
+
+def test_rotate_without_connections(sesd, relay):
+    r = relay(sesd())
+    assert r.ctl_json("rotate") == [{"connections": 0}]
+    assert r.ctl_json("rotate", "--wait") == [{"connections": 0, "left": 0}]
+    assert "nothing to renew" in r.ctl("rotate")
+
+
+def test_rotate_renews_idle_ones(sesd, relay):
+    s = sesd()
+    r = relay(s, config={"delivery.idle_timeout": '"60s"'})
+    r.send()
+    r.wait_empty()
+    before = {v["conn"] for v in r.ctl_json("connections")}
+    assert before
+    assert r.ctl_json("rotate", "--wait") == [
+        {"connections": len(before), "left": 0}]
+    assert not before & {v["conn"] for v in r.ctl_json("connections")}
+    r.send()
+    r.wait_empty()
+    assert len(s.messages()) == 2
+
+
+def test_rotate_under_load(sesd, relay):
+    s = sesd(settings={"dot_latency": 30})
+    r = relay(s, config={"delivery.connections": "4"})
+    with r.submit() as client:
+        for _ in range(300):
+            client.mail()
+    wait_until(lambda: r.status()["connections"]["busy"] == 4, "four busy")
+    [answer] = r.ctl_json("rotate", "--wait")
+    assert answer == {"connections": 4, "left": 0}
+    views = r.ctl_json("connections")
+    assert min(v["conn"] for v in views) > 4
+    # Before the end of mail and of lifetime: not by itself.
+    assert r.count() > 0
+    r.wait_empty()
+    assert len(s.messages()) == 300
+    assert {o["status"] for o in r.outcomes()} == {"sent"}
+
+
+def test_rotate_waits_for_a_message_under_way(sesd, relay):
+    s = sesd()
+    r = relay(s)
+    [qid] = stalled(s, r)
+    began = time.monotonic()
+    done = r.run_ctl("rotate", "--timeout", "400ms")
+    assert done.returncode == 1
+    assert 0.3 < time.monotonic() - began < 10
+    assert done.stdout == "0 of 1 connections renewed\n"
+    assert "still to be renewed" in done.stderr
+    [v] = [v for v in r.ctl_json("connections") if v["message"] == qid]
+    assert v["replaced"] == "rotation was asked for"
+    assert re.fullmatch(r"\d connections? (is|are) being renewed; mail goes on "
+                        r"meanwhile\n", r.ctl("rotate"))
+    # Nothing was given up for it.
+    assert r.count() == 1 and r.outcomes() == []
 
 
 # --- status ---
@@ -259,6 +343,25 @@ def test_the_port_in_use_and_why_not_the_first(sesd, relay):
     assert f"{dead} PASSED OVER" in shown["Ports"]
 
 
+def test_where_ses_ends_sessions(sesd, relay):
+    s = sesd(settings={"session_cap": 9})
+    r = relay(s)
+    assert r.status()["upstream"]["learned"] == {}
+    with r.submit() as client:
+        for _ in range(60):
+            client.mail()
+    r.wait_empty()
+    learned = r.status()["upstream"]["learned"]
+    assert 1 <= learned["session_messages"] <= 9
+    assert (f"SES ends sessions early: ours are renewed after "
+            f"{learned['session_messages']} messages") in r.ctl("status")
+    r.settings["delivery.adaptive_rotation"] = "false"
+    r.write_config()
+    r.ctl("reload")
+    assert r.status()["upstream"]["adaptive_rotation"] is False
+    assert "OURS ARE NOT RENEWED" in r.ctl("status")
+
+
 def test_ports_are_no_news_while_the_first_works(sesd, relay):
     r = relay(sesd())
     r.send()
@@ -305,6 +408,7 @@ TROUBLE = [
 def test_trouble_is_explained(sesd, relay, rule, state, words, reply, todo):
     s = sesd(rules=[rule])
     r = relay(s)
+    began = time.time()
     r.send()
     r.wait_state(state)
     first, second = r.ctl("status").splitlines()[:2]
@@ -318,8 +422,9 @@ def test_trouble_is_explained(sesd, relay, rule, state, words, reply, todo):
         upstream = r.status()["upstream"]
         assert upstream["next_try_seconds"] > 30
         assert "next try in " in first and "since " in first
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z",
-                            upstream["since"])
+        since = datetime.datetime.fromisoformat(
+            upstream["since"].replace("Z", "+00:00")).timestamp()
+        assert began - 1 < since <= time.time()
     families = scrape(r)
     assert exposition.value(families, "sesrelayd_upstream_up") == 0
     told = {dict(labels)["state"]: v for (_, labels), v in
@@ -426,7 +531,8 @@ FAMILIES = {  # of the interface; and the standard ones of a process
     "queue_bytes", "spool_free_bytes", "spool_errors_total", "connections",
     "connects_total", "throttled_total", "auth_failures_total",
     "rate_limit_recipients_per_second", "upstream_up",
-    "config_last_reload_successful", "build_info"}
+    "config_last_reload_successful", "build_info", "delivery_delay_seconds",
+    "connection_age_seconds", "connection_messages"}
 PROCESS = {
     "process_cpu_seconds_total", "process_open_fds", "process_max_fds",
     "process_virtual_memory_bytes", "process_resident_memory_bytes",
@@ -484,6 +590,45 @@ def test_metrics_tell_the_truth(sesd, relay):
     assert r.run_ctl("reload").returncode == 1
     assert exposition.value(
         scrape(r), "sesrelayd_config_last_reload_successful") == 0
+
+
+def test_delays_and_ends_are_counted(sesd, relay):
+    s = sesd(rules=["on MAIL times 1 delay 300 default"])
+    r = relay(s)
+    for _ in range(3):
+        r.send()
+        r.wait_empty()
+    r.ctl("pause")
+    wait_until(lambda: sum(r.status()["connections"].values()) == 0,
+               "connections to be closed")
+    f = scrape(r)
+
+    def value(name, **labels):
+        family = name.removesuffix("_sum").removesuffix("_count") \
+            .removesuffix("_bucket")
+        return f["sesrelayd_" + family].samples[
+            ("sesrelayd_" + name, tuple(sorted(labels.items())))]
+    for stage in ("queue", "connect", "transmission", "total"):
+        assert value("delivery_delay_seconds_count", stage=stage) == 3
+    sums = {stage: value("delivery_delay_seconds_sum", stage=stage)
+            for stage in ("queue", "connect", "transmission", "total")}
+    assert sums["total"] == pytest.approx(
+        sums["queue"] + sums["connect"] + sums["transmission"], abs=1e-4)
+    assert 0.3 <= sums["transmission"] < 3
+    assert value("delivery_delay_seconds_bucket", stage="transmission",
+                 le="0.25") == 2
+    # As the log has them.
+    logged = sum(float(o["delay"]) for o in r.outcomes())
+    assert sums["total"] == pytest.approx(logged, rel=0.1, abs=0.01)
+    # Every connection that there was has ended.
+    ended = sum(v for (name, _), v in
+                f["sesrelayd_connection_messages"].samples.items()
+                if name.endswith("_count"))
+    assert ended == s.stats()["connections"]["total"]
+    carried = sum(v for (name, _), v in
+                  f["sesrelayd_connection_messages"].samples.items()
+                  if name.endswith("_sum"))
+    assert carried == 3
 
 
 def test_connecting_is_counted_by_port(sesd, relay, directory):
