@@ -55,10 +55,9 @@ static void set(json_t *o, const char *key, json_t *value)
 	json_object_set_new(o, key, value);
 }
 
-/* Seconds to the millisecond. */
 static json_t *seconds(int64_t us)
 {
-	return json_real((double)(us / US_PER_MS) / 1000);
+	return json_real((double)us / US_PER_S);
 }
 
 static json_t *connection_report(const struct pool_connection_view *view)

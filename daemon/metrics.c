@@ -116,7 +116,7 @@ static void put_queue(
 	put_label(w, "state", "failed", (double)usage->n_failed);
 	gauge(w, "queue_oldest_age_seconds",
 	    "Age of the oldest message in the queue; 0 when it is empty",
-	    oldest < now ? (double)((now - oldest) / US_PER_MS) / 1000 : 0);
+	    oldest < now ? (double)(now - oldest) / US_PER_S : 0);
 	gauge(w, "queue_bytes", "Content of the messages in the queue",
 	    (double)queue_bytes(r->queue));
 }
@@ -253,7 +253,7 @@ static void put_process(struct writer *w, const struct daemon *d)
 	}
 	process(w, "start_time_seconds", "gauge",
 	    "When the process started, since 1970 in UTC",
-	    (double)(d->started_wall_us / US_PER_MS) / 1000);
+	    (double)d->started_wall_us / US_PER_S);
 }
 
 char *metrics_text(const struct daemon *d)
