@@ -86,6 +86,8 @@ static json_t *connection_report(const struct pool_connection_view *view)
 		set(o, "renewed_at_messages", json_integer(view->max_messages));
 		set(o, "renewed_in_seconds", seconds(view->expires_in_us));
 	}
+	if (view->purpose != NULL)
+		set(o, "purpose", json_string(view->purpose));
 	if (view->replaced != NULL)
 		set(o, "replaced", json_string(view->replaced));
 	if (view->mss != 0)

@@ -84,6 +84,8 @@ static void put_oddities(json_t *connection)
 	const char *replaced = ctl_text(connection, "replaced");
 	char *text;
 
+	if (ctl_text(connection, "purpose")[0] != '\0')
+		put_below(ctl_text(connection, "purpose"));
 	if (replaced[0] != '\0') {
 		text = xasprintf("BEING REPLACED: %s", replaced);
 		put_below(text);

@@ -155,6 +155,8 @@ struct pool_connection_view {
 	/* Renewed at so many messages, or in that time; 0 before the login. */
 	unsigned max_messages;
 	int64_t expires_in_us;
+	/* What it is for, if not for mail; NULL: for mail. */
+	const char *purpose;
 	/* Given up when it is free, however young; NULL: it is not. */
 	const char *replaced;
 	int mss; /* 0: the system's */

@@ -81,6 +81,10 @@ static void view_connection(
 		.age_us = now_us - o->connect_started_us,
 		.n_messages = o->n_messages,
 		.n_delivered = o->n_delivered,
+		.purpose = o->trial  ? "tries the new credentials"
+		    : o->scout       ? "looks whether the port works again"
+		    : o->replacement ? "is to replace another one"
+				     : NULL,
 		.replaced = o->stale ? "the configuration changed"
 		    : o->rotate      ? "rotation was asked for"
 		    : o->leaving     ? "its replacement is there"

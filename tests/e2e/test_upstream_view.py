@@ -11,7 +11,8 @@ import time
 import pytest
 
 import exposition
-from harness import RCPT, free_port, hosts_namespace, message, wait_until
+from harness import (PASSWORD, RCPT, free_port, hosts_namespace, message,
+                     wait_until)
 
 
 def hang(s, n=1):
@@ -184,6 +185,23 @@ def test_a_connection_that_is_replaced(sesd, relay):
     assert "BEING REPLACED: the configuration changed" in r.ctl("connections")
 
 
+def test_a_connection_that_no_mail_waits_for(sesd, relay):
+    """One that tries new credentials, while mail goes on with the old."""
+    s = sesd()
+    r = relay(s, config={"delivery.idle_timeout": '"60s"'})
+    r.send()
+    r.wait_empty()
+    s.rule("on AUTH stall")
+    r.set_password(PASSWORD[:-1] + "M")
+    r.ctl("reload")
+    wait_until(lambda: len(r.ctl_json("connections")) == 2, "a trial")
+    old, trial = r.ctl_json("connections")
+    assert "purpose" not in old and trial["state"] == "connecting"
+    assert trial["purpose"] == "tries the new credentials"
+    assert "tries the new credentials" in r.ctl("connections")
+    assert "NOT IN FORCE, being tried" in screen(r)["New password"]
+
+
 def test_table_fits_a_terminal(sesd, relay):
     s = sesd()
     r = relay(s, config={"delivery.idle_timeout": '"60s"'})
@@ -331,16 +349,20 @@ def test_the_port_in_use_and_why_not_the_first(sesd, relay):
     first, second, third = upstream["ports"]
     assert (first["port"], first["mode"], first["in_use"]) == (
         dead, "starttls", False)
-    assert first["passed_over"] and 0 < first["retry_seconds"] <= 31
+    assert first["state"] == "passed over"
+    assert first["reason"] == "Connection refused" and first["advice"]
+    assert 0 < first["next_try_seconds"] <= 31
     assert (second["port"], second["mode"], second["in_use"]) == (
         s.ports["wrapper"], "wrapper", True)
-    assert not second["passed_over"] and "retry_seconds" not in second
-    assert not third["in_use"] and not third["passed_over"]
+    assert second["state"] == "good" and "next_try_seconds" not in second
+    assert second["reason"] == "" and second["advice"] == ""
+    assert not third["in_use"] and third["state"] == "good"
     shown = screen(r)
     assert shown["SES"] == (
         f"ok, mail goes out via localhost:{s.ports['wrapper']}")
     assert f"{s.ports['wrapper']} IS USED, not {dead}" in shown["Ports"]
-    assert f"{dead} PASSED OVER" in shown["Ports"]
+    assert re.search(rf"{dead} IS PASSED OVER for \d s: Connection refused; "
+                     r".+; tried again in \d+ s", shown["Ports"]), shown
 
 
 def test_where_ses_ends_sessions(sesd, relay):
