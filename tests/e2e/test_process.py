@@ -493,7 +493,7 @@ def test_ctl_status(waiting):
     r.upstream.control("refuse off")
     r.wait_empty()
     assert r.state() == "ok"
-    assert f"ok via localhost:{r.upstream.ports['starttls']}" in \
+    assert f"mail goes out via localhost:{r.upstream.ports['starttls']}" in \
         r.ctl("status")
 
 
@@ -503,7 +503,7 @@ def test_ctl_prefixes(waiting, prefix):
     want = {"s": 64, "c": 64, "sh": 64}.get(prefix, 0)
     assert code == want, (out, err)
     if prefix == "s":
-        assert "may be show or status" in err
+        assert "may be send-test or show" in err
 
 
 @pytest.mark.parametrize("args,code", [
