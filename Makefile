@@ -145,7 +145,8 @@ $(unit_floors): unit-%:
 jobs := $(shell nproc)
 again = $(MAKE) --no-print-directory SAN=$(SAN) CC=$(CC)
 
-.PHONY: check check-all e2e demo load outage fleet account crash lint format fresh
+.PHONY: check check-all e2e demo load outage rotation fleet account crash lint \
+	format fresh
 check:
 	@scripts/setup.sh check
 	@$(again) WERROR=1 -j$(jobs) programs tools build-unit
@@ -205,6 +206,13 @@ account:
 	@$(again) -j$(jobs) programs tools
 	@BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) \
 		tests/bench/run_account.py $(if $(PATIENT),--patient)
+
+# 20,000 messages while the emulator ends sessions by count and idleness.
+rotation:
+	@scripts/setup.sh demo
+	@$(again) -j$(jobs) programs tools
+	@BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) \
+		tests/bench/run_rotation.py
 
 # Crashes, power cuts, failing calls and disks, clocks, a million messages.
 # `make crash ONLY="kill clock"` runs some; under 20 minutes in all.
@@ -311,6 +319,7 @@ help:
 	@echo "make check        every test (SAN=address,undefined: sanitized)"
 	@echo "make load         20,000 messages, and the same under kill -9"
 	@echo "make outage       a minute without the upstream"
+	@echo "make rotation     20,000 messages while SES ends sessions"
 	@echo "make fleet        eight relays share one account's sending rate"
 	@echo "make account      password refused, daily quota used up, under load"
 	@echo "make crash        kill -9, power cuts, failing disks, the clock, ..."

@@ -34,16 +34,22 @@ struct rotate_limits rotate_plan(const struct rotate_options *options,
 	int64_t life =
 	    rotate_learned_lifetime_us(learned, options, (unsigned)seed);
 
-	/* A scout that ends before its limit has found out nothing. */
-	bool scout = rotate_is_scout(learned, (unsigned)seed);
+	unsigned room = max / 10, lead;
+	uint64_t time_room = (uint64_t)life / 10, time_lead = time_room / 10;
 
 	ASSERT(max > 0 && life >= 0);
+	lead = room < RENEWAL_MESSAGES ? room : RENEWAL_MESSAGES;
+	/* A scout that ends before its limit has found out nothing. */
+	if (rotate_is_scout(learned, (unsigned)seed)) {
+		room = lead = 0;
+		time_room = time_lead = 0;
+	}
 	return (struct rotate_limits){
 		.soft_messages =
-		    scout ? max : max - (unsigned)spread(seed, max / 10),
+		    max - lead - (unsigned)spread(seed, room - lead),
 		.max_messages = max,
 		.soft_us = opened_us + life -
-		    (scout ? 0 : (int64_t)spread(seed, (uint64_t)life / 10)),
+		    (int64_t)(time_lead + spread(seed, time_room - time_lead)),
 		.expires_us = opened_us + life,
 	};
 }

@@ -5,8 +5,8 @@
  * idle for about 10 s, and since 2024 caps the messages of a session.
  *
  * Each connection has two limits.  At the soft one, spread over the last tenth
- * below the hard one so that a pool does not renew itself in one wave, its
- * replacement is due: under load that is opened first, and the old connection
+ * below the hard one so that a pool does not renew itself in one wave, and early
+ * enough for a login where a tenth allows it, its replacement is due: under load that is opened first, and the old connection
  * works on until the new one is logged in.  The hard limit, the configured or
  * learned one (policy/rotate_learn.h), is never passed.
  */

@@ -19,6 +19,9 @@
 
 /* Until the first login has shown it. */
 #define RENEWAL_GUESS_US (500 * US_PER_MS)
+/* A message that was lost with so many connections in a row goes out on a fresh
+ * one; well before RELAY_MAX_FREE_RETRIES. */
+#define FRESH_RETRIES 2
 
 const char *pool_state_name(enum pool_state state)
 {
@@ -128,10 +131,10 @@ static void open_wanted(struct pool *pool, size_t backlog, int64_t now)
 
 /*
  * The most recently used; for a message that a connection was lost with, the
- * one that is furthest from being lost of its own messages.
+ * one that is furthest from being lost by its own messages; and if that did
+ * not help, a fresh one alone: NULL until that is there.
  */
-static struct outbound *choose_idle(
-    const struct pool *pool, const struct attempt *a)
+static struct outbound *choose_idle(struct pool *pool, const struct attempt *a)
 {
 	struct outbound *best = TAILQ_FIRST(&pool->lists[POOL_IDLE]), *o;
 
@@ -140,18 +143,21 @@ static struct outbound *choose_idle(
 	TAILQ_FOREACH (o, &pool->lists[POOL_IDLE], link)
 		if (o->n_messages < best->n_messages)
 			best = o;
-	return best;
+	if (a->stub->free_retries < FRESH_RETRIES || best->n_messages == 0)
+		return best;
+	return pool_await_fresh(pool) ? NULL : best;
 }
 
 static void give_out(struct pool *pool, int64_t now)
 {
 	while (!pool->stopping && pool->counts[POOL_IDLE] > 0) {
-		struct attempt *a = relay_take(pool->relay);
-		struct outbound *o;
+		const struct attempt *next = relay_peek(pool->relay);
+		struct outbound *o =
+		    next != NULL ? choose_idle(pool, next) : NULL;
+		struct attempt *a = o != NULL ? relay_take(pool->relay) : NULL;
 
 		if (a == NULL)
 			break;
-		o = choose_idle(pool, a);
 		o->gap_us = now - o->idle_since_us;
 		o->sent_us = pool->sent_us = now;
 		pool_move(pool, o, POOL_BUSY);

@@ -54,6 +54,11 @@ struct outbound *pool_open(struct pool *pool, struct upstream *u);
 void pool_renew(struct pool *pool, int64_t now);
 /* A connection that was opened to replace another is IDLE. */
 void pool_on_replacement(struct pool *pool, struct outbound *o, int64_t now);
+/*
+ * A connection that has carried nothing yet is wanted although others are idle;
+ * false: none can be had.
+ */
+bool pool_await_fresh(struct pool *pool);
 /* When an idle connection is next due. */
 int64_t pool_renew_next(const struct pool *pool, int64_t now);
 /* The limits that hold by what is known now. */

@@ -18,7 +18,7 @@
 /* A pool that sent nothing for so long needs no connection in advance. */
 #define IN_USE_US (1 * US_PER_S)
 /* Connections this full were in danger when SES named a cap so long ago. */
-#define CAP_NEWS_US (10 * US_PER_S)
+#define CAP_NEWS_US (200 * US_PER_MS)
 
 static const struct rotate_options *rotate(const struct pool *pool)
 {
@@ -276,6 +276,21 @@ void pool_on_replacement(struct pool *pool, struct outbound *o, int64_t now)
 	survey(pool, &s, now);
 	if (s.first != NULL)
 		leave(pool, s.first, now);
+}
+
+bool pool_await_fresh(struct pool *pool)
+{
+	if (pool->counts[POOL_CONNECTING] > pool_trial_count(pool) ||
+	    pool->counts[POOL_DRAINING] > 0)
+		return true; /* it comes, or there will be room for it */
+	if (pool->sizing.failures > 0)
+		return false;
+	if (has_room(pool))
+		(void)pool_open(pool, pool->upstream);
+	else if (pool->counts[POOL_IDLE] > 0)
+		quit(pool, TAILQ_LAST(&pool->lists[POOL_IDLE], pool_list),
+		    CLOSE_COUNT);
+	return true;
 }
 
 int64_t pool_renew_next(const struct pool *pool, int64_t now)

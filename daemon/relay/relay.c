@@ -259,6 +259,14 @@ size_t relay_backlog(struct relay *r)
 	return n_connections(r) == 0 ? 1 : 0;
 }
 
+const struct attempt *relay_peek(struct relay *r)
+{
+	if (!may_send(r))
+		return NULL;
+	load_ahead(r);
+	return TAILQ_FIRST(&r->loaded);
+}
+
 struct attempt *relay_take(struct relay *r)
 {
 	struct attempt *a;

@@ -120,6 +120,8 @@ void relay_free(struct relay *r);
 
 /* A message was made durable; takes it. */
 void relay_accepted(struct relay *r, struct message *m);
+/* What relay_take() would give, unless the pace holds it back. */
+const struct attempt *relay_peek(struct relay *r);
 /*
  * The next message that may go out, with its envelope and content in memory
  * (or large), or NULL; then loads of what will be next have been started, and

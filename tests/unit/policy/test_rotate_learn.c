@@ -408,6 +408,15 @@ static void test_network_trouble(void **state)
 			    trouble * 300 * S + i * 20 * MS));
 	assert_int_equal(rotate_learned_age_us(&l), 0);
 	assert_int_equal(rotate_learned_messages(&l), 0);
+	/* Three moments, but four losses that are like the last one. */
+	l = fresh();
+	for (int trouble = 0; trouble < 2; trouble++) {
+		assert_false(
+		    end(&l, ROTATE_END_LOST, 20, 31 * S, trouble * 100 * S));
+		assert_false(
+		    end(&l, ROTATE_END_LOST, 10, 28 * S, trouble * 100 * S));
+	}
+	assert_false(end(&l, ROTATE_END_LOST, 30, 29500 * MS, 200 * S));
 }
 
 /* The same four losses: with and without one that came past them. */
@@ -428,6 +437,8 @@ static void test_past_the_place(void **state)
 	assert_true(rotate_learn_ended(&l, &usual, &ended, 80 * S));
 	assert_int_equal(rotate_learned_age_us(&l), 18 * S);
 	assert_int_equal(rotate_learned_messages(&l), 0);
+	/* What comes now is judged by itself: it may be chance again. */
+	assert_false(end(&l, ROTATE_END_LOST, 3, 19 * S, 100 * S));
 
 	l = fresh();
 	for (int i = 0; i < 3; i++)
