@@ -63,13 +63,32 @@ static enum histogram_close soft_reason(const struct outbound *o, int64_t now)
 	return o->rotate && soon == ROTATE_NOT ? CLOSE_ROTATE : close_of(soon);
 }
 
+/* For the log: the reasons that we ourselves have. */
+static const char *words(enum histogram_close reason)
+{
+	switch (reason) {
+	case CLOSE_COUNT:
+		return "message count";
+	case CLOSE_RELOAD:
+		return "configuration changed";
+	case CLOSE_ROTATE:
+		return "rotation was asked for";
+	case CLOSE_PAUSED:
+		return "delivery is paused";
+	case CLOSE_SHUTDOWN:
+		return "stopping";
+	default:
+		return histogram_close_name(reason);
+	}
+}
+
 static void quit(
     struct pool *pool, struct outbound *o, enum histogram_close reason)
 {
 	o->closing = reason;
 	log_msg(LOG_LEVEL_DEBUG, LOG_SMTP, LOG_NO_ID,
 	    "conn=%u relay=%s: closing after %u messages: %s", o->number,
-	    o->via, o->n_messages, histogram_close_name(reason));
+	    o->via, o->n_messages, words(reason));
 	pool_move(pool, o, POOL_DRAINING);
 	outbound_quit(o);
 }
