@@ -13,13 +13,14 @@ from harness import (BUILD, SANITIZED, USER, message, wait_until,
 CAP = 37
 
 
-def load(r, n, sessions=10, prefix="load"):
-    """n messages of 1 KiB as fast as the relay takes them; the output."""
+def load(r, n, sessions=10, prefix="load", rate=0):
+    """n messages of 1 KiB, as fast as the relay takes them or at a rate."""
     acked = r.dir / f"{prefix}.acked"
     done = subprocess.run(
         [str(BUILD / "load"), "--connect", f"127.0.0.1:{r.port}",
          "--messages", str(n), "--sessions", str(sessions), "--size", "1024",
-         "--acked", str(acked), "--prefix", prefix, "--json"],
+         "--acked", str(acked), "--prefix", prefix, "--rate", str(rate),
+         "--json"],
         capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["acked"] == n
@@ -115,6 +116,24 @@ def test_silent_cut_is_learned(sesd, relay):
     load(r, 300, prefix="last")
     check_undisturbed(s, r, n + 300)
     assert len(s.events("rule")) == before
+
+
+def test_cut_by_age_is_learned(sesd, relay):
+    """SES resets connections that are 5 s old, whatever they do."""
+    s = sesd(rules=["on MAIL when age>=5000 reset"], store=False)
+    r = relay(s, config={**JSON, "delivery.connections": "5",
+                         "delivery.messages_per_connection": "10000"})
+    n = 0
+    while "session-age" not in learned(r):
+        assert n < 1800, "nothing is learned"
+        load(r, 150, sessions=5, prefix=f"n{n}", rate=30)
+        n += 150
+    assert 3 <= float(learned(r)["session-age"]) < 5.2
+    before = len(s.events("rule"))
+    load(r, 200, sessions=5, prefix="last", rate=30)
+    check_undisturbed(s, r, n + 200)
+    assert len(s.events("rule")) <= before + 5  # those of the last wave
+    assert "session-messages" not in learned(r)
 
 
 @pytest.mark.parametrize("phase", ["mail", "data", "dot"])
