@@ -49,9 +49,9 @@ static bool has_moved(const struct path_sample *a, const struct path_sample *b)
 static enum path_judgement judge_outbound(
     const struct path_watch *w, const struct path_sample *s)
 {
-	/* Known to pass, small, or nothing that the network could lose. */
+	/* Known to pass, small, or nothing that the network has. */
 	if (w->passed >= s->mss || s->unacked <= PATH_SMALL ||
-	    s->mss <= PATH_SMALL - 64 || s->in_flight == 0 || s->window == 0)
+	    s->mss <= PATH_SMALL - 64 || s->in_flight == 0)
 		return PATH_GOES_ON;
 	if (s->now_us - w->still_since_us < STILL_US ||
 	    s->retransmits < RETRANSMITS)
@@ -78,6 +78,7 @@ enum path_judgement path_watch_look(
 
 	if (w->stage == PATH_BODY && acked > w->passed)
 		w->passed = acked < s->mss ? (uint32_t)acked : s->mss;
+	/* A peer that does not read answers all the same. */
 	if (has_moved(&w->last, s) || s->window == 0)
 		w->still_since_us = s->now_us;
 	w->last = *s;

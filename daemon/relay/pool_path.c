@@ -63,10 +63,10 @@ static void take_news(
 	/* Those with another size are renewed when they are free. */
 	TAILQ_FOREACH (other, &pool->lists[POOL_IDLE], link)
 		if (other->mss != o->mss)
-			other->limits.expires_us = clock_mono_us();
+			other->rotate = true;
 	TAILQ_FOREACH (other, &pool->lists[POOL_BUSY], link)
 		if (other->mss != o->mss)
-			other->limits.expires_us = clock_mono_us();
+			other->rotate = true;
 }
 
 void pool_path_passed(

@@ -23,7 +23,6 @@
 void pool_ports_reset(struct pool *pool)
 {
 	ports_init(&pool->ports, pool->upstream->options.n_ports);
-	path_mss_init(&pool->path);
 	pool->port_in_use = 0;
 	if (pool->scout != NULL)
 		pool->scout->scout = false;
@@ -154,7 +153,8 @@ static bool may_scout(const struct pool *pool, size_t backlog)
 {
 	unsigned limit = pool->upstream->options.max_connections;
 	unsigned have = pool->counts[POOL_CONNECTING] - pool_trial_count(pool) +
-	    pool->counts[POOL_IDLE] + pool->counts[POOL_BUSY];
+	    pool->counts[POOL_IDLE] + pool->counts[POOL_BUSY] +
+	    pool->counts[POOL_DRAINING];
 
 	if (pool->sizing.limit < limit)
 		limit = pool->sizing.limit;

@@ -54,7 +54,8 @@ def ses(stage, ports=SES_PORTS, addresses=("127.0.0.1",), config=None,
         for a in addresses for p in ports], **kwargs)
     r = stage.relay(s, start=False, mode=s.listeners[0][0], config={
         "delivery.timeout_connect": '"2s"', **(config or {})})
-    del r.settings["ses.ports"]
+    if "ses.ports" not in (config or {}):
+        del r.settings["ses.ports"]
     r.write_config()
     if start:
         r.start()
@@ -125,9 +126,10 @@ def blocked_ports(stage):
     assert max(float(o["delay"]) for q in ids for o in r.outcomes(q)) < 1
     assert not [e for e in s.events("connect") if e["port"] in (587, 465)]
 
-    # And they come back, the first first, by themselves.
+    # And they come back, the first first.
     filter_nothing()
-    ids = trickle(r, lambda: ports(r)[587]["in_use"], timeout=100)
+    r.ctl("resume")
+    ids = trickle(r, lambda: ports(r)[587]["in_use"])
     assert max(float(o["delay"]) for q in ids for o in r.outcomes(q)) < 1
     assert "mail goes by port 587 again" in r.log()
     assert port_of(r.wait_outcome(r.send(), "sent")[0]) in (587, 2587)
@@ -186,8 +188,8 @@ def what_is_behind_a_port(stage):
     assert ports(r)[587]["state"] == "passed over"
     assert "certificate" in ports(r)[587]["reason"]
     assert "mail goes by port 465 now; 587: TLS failed" in r.log()
-    s.rule("on CONNECT times 1 reply \"421 Too many concurrent SMTP "
-           "connections\" close")
+    s.rule("on CONNECT times 1 reply \"421 Service not available, closing "
+           "transmission channel.\" close")
     wait_until(lambda: sum(r.status()["connections"].values()) == 0,
                "the end of the idle connection")
     r.wait_outcome(r.send(), "sent")
@@ -241,12 +243,32 @@ def source_address(stage, source, other):
         r.wait_outcome(r.send(), "sent")
     assert {e["peer"] for e in s.events("connect")} == {source}
     assert ports(r)[587]["state"] == "good"
+    # It was not even tried with the other one.
+    assert "bind to the source address" not in r.log()
 
 
 @pytest.mark.parametrize("source,other", [("127.0.0.1", "::1"),
                                           ("::1", "127.0.0.1")])
 def test_source_address(network, source, other):
     network(source_address, source, other)
+
+
+def no_address_of_its_family(stage):
+    s, r = named(stage, ("127.0.0.1",), ports=(587,),
+                 config={"ses.source_address": '"::1"'})
+    qid = r.send()
+    r.wait_log("email-smtp.test has no IPv6 address, and ses.source_address "
+               "is one")
+    assert ports(r)[587]["state"] == "good"
+    assert not s.events("connect")
+    del r.settings["ses.source_address"]
+    r.write_config()
+    r.reload()
+    r.wait_outcome(qid, "sent")
+
+
+def test_no_address_of_the_family_of_the_source(network):
+    network(no_address_of_its_family)
 
 
 def foreign_source_address(stage):
@@ -315,6 +337,7 @@ def dns_fails(stage, failure):
     r.start(wrap=wrap)
     # Not one address is known, and the worker waits for one.
     first = r.send()
+    hundred_sessions(r, n=1)  # now all is warm
     broken = hundred_sessions(r)
     now["answer"] = ["127.0.0.1"]
     r.wait_outcome(first, "sent", timeout=60)
@@ -322,11 +345,12 @@ def dns_fails(stage, failure):
     whole = hundred_sessions(r)
     r.wait_empty(timeout=60)
     print(json.dumps({"failure": failure, "broken": broken, "whole": whole}))
-    # While it works there is also delivery to be done: it is not faster.
-    assert broken["p99"] < 2 * whole["p99"] + 0.05
+    # While it works there is also delivery to be done. A loop that waited for
+    # a lookup would stand still for three seconds and more.
+    assert broken["p99"] < 2 * whole["p99"] + 0.5
     assert broken["median"] < 2 * whole["median"] + 0.05
     assert broken["noop"] < 2 * whole["noop"] + 0.05
-    assert len(s.messages()) == 1001
+    assert len(s.messages()) == 1101
     assert "status=bounced" not in r.log()
 
 
