@@ -128,16 +128,16 @@ def test_greeting(sesd, relay, mode, code):
 def test_ehlo_in_clear(sesd, relay, code):
     """There is no second try with HELO."""
     held_then_sent(sesd, relay, "starttls",
-                   [f'on EHLO reply "{code} x STARTTLS"'], f"{code} x",
-                   {"EHLO"})
+                   [f'on EHLO reply "{code}-x\\n{code} STARTTLS"'],
+                   f"{code} x", {"EHLO"})
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("code", EHLOS)
 def test_ehlo_inside_tls(sesd, relay, mode, code):
     held_then_sent(sesd, relay, mode,
-                   [f'on EHLO when tls=1 reply "{code} x AUTH PLAIN"'],
-                   f"{code} x", {"EHLO", "STARTTLS"})
+                   [f'on EHLO when tls=1 reply "{code}-x\\n'
+                    f'{code} AUTH PLAIN"'], f"{code} x", {"EHLO", "STARTTLS"})
 
 
 @pytest.mark.parametrize("reply", [
