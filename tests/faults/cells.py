@@ -13,6 +13,17 @@ The outcomes:
   sent       the answer to the dot is whole, what follows it is not
 """
 
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                                "..", "lib"))
+import harness  # noqa: E402
+
+SLOW = 4 if harness.SANITIZED else 1
+TIMEOUT_S = 1 * SLOW  # of each step
+LATE_MS = 1500 * SLOW
+
 STAGES = {  # name: what it is, for the table
     "connect": "TCP",
     "wrap": "TLS from the first byte",
@@ -140,7 +151,7 @@ def action(stage, fault):
         "mixed": quoted(f"{code}-a\r\n{int(code) + 1} b\r\n") + end,
         "LF": quoted(right.replace("\r", "") + "\n") + end,
         "NUL": quoted(f"{code} O\0k\r\n") + end,
-        "late": "delay 1500",
+        "late": f"delay {LATE_MS}",
         "j+ok": quoted("no such thing\r\n" + right + "\r\n") + end,
     }
     if fault == "two":
