@@ -286,3 +286,24 @@ def test_parameters(sesd):
     assert c.do("MAIL FROM:<a@x.test> SIZE=1001").startswith(b"552 5.3.4 ")
     assert c.do("MAIL FROM:<a@x.test> SIZE=1000") == b"250 Ok\r\n"
     assert len(s.violations()) == 3
+
+
+def test_trace(sesd):
+    """Every command, never what it logs in with."""
+    s = sesd("--set", "trace=1")
+    Client(s).start().mail()
+    c = Client(s, "wrapper")
+    c.do("EHLO test")
+    c.do("AUTH LOGIN")
+    c.do("QUFB")
+    c.do("QkJC")
+    lines = [(e["conn"], e["line"], e["tls"]) for e in s.events("command")]
+    assert lines == [
+        (1, "EHLO test", False), (1, "STARTTLS", False),
+        (1, "EHLO test", True), (1, "AUTH ...", True),
+        (1, "MAIL FROM:<a@x.test>", True), (1, "RCPT TO:<b@y.test>", True),
+        (1, "DATA", True), (2, "EHLO test", True), (2, "AUTH ...", True),
+        (2, "AUTH ...", True), (2, "AUTH ...", True)]
+    s.set(trace=0)
+    c.do("NOOP")
+    assert len(s.events("command")) == len(lines)
