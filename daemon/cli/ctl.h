@@ -15,7 +15,7 @@
  *   ctl_trace.c     `trace`, and `show --log`
  *   ctl_check.c     `check`, which asks SES, not the daemon
  *   ctl_password.c  `password`, which asks nobody
- *   ctl_submit.c    one message by SMTP, as any program hands it in
+ *   ctl_submit.c    a test message, handed in by SMTP
  *   ctl_send_test.c `send-test`
  *
  * What comes from the daemon is printed through ctl_put() and the functions
@@ -142,11 +142,11 @@ const char *ctl_local_time(const char *text, char buf[CTL_BUF]);
 /* --- ctl_submit.c --- */
 
 /*
- * Hands in a message at an address such as "127.0.0.1:25", by SMTP, as any
+ * Hands in a test message at an address such as "127.0.0.1:25", by SMTP, as any
  * program does.  The queue id in `id`, or -1 with what the relay said.
  */
 MUST_CHECK int ctl_submit(const char *address, const char *sender,
-    const char *rcpt, const char *content, char id[CTL_BUF], struct err *err);
+    const char *rcpt, char id[CTL_BUF], struct err *err);
 
 /* --- ctl_upstream.c: parts of the screen of `status` --- */
 

@@ -120,34 +120,6 @@ static int prepare(struct test *t)
 	return choose_sender(t);
 }
 
-static char *make_message(const struct test *t)
-{
-	int64_t now = clock_wall_us();
-	char host[256] = "localhost", date[64];
-
-	(void)gethostname(host, sizeof host - 1);
-	if (host[0] == '\0' ||
-	    host[strspn(host,
-		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-		"0123456789-.")] != '\0')
-		strcpy(host, "localhost");
-	clock_format_rfc5322(now, date, sizeof date);
-	return xasprintf("From: <%s>\r\n"
-			 "To: <%s>\r\n"
-			 "Subject: Test of the mail relay on %s\r\n"
-			 "Date: %s\r\n"
-			 "Message-ID: <send-test.%lld.%ld@%s>\r\n"
-			 "Auto-Submitted: auto-generated\r\n"
-			 "MIME-Version: 1.0\r\n"
-			 "Content-Type: text/plain; charset=us-ascii\r\n"
-			 "\r\n"
-			 "This message was sent by \"sesrelayctl send-test\", "
-			 "through sesrelayd %s\r\n"
-			 "on %s and Amazon SES.\r\n",
-	    t->sender, t->rcpt, host, date, (long long)now, (long)getpid(),
-	    host, SESRELAYD_VERSION, host);
-}
-
 /* --- what became of it --- */
 
 /* The daemon's words about a reply; `reply` may be none of SES's. */
@@ -185,21 +157,37 @@ static bool take_story(void *ctx, json_t *event)
 		set(&t->ses_id, ctl_text(event, "ses_id"));
 	} else if (strcmp(what, "failed") == 0) {
 		end(t, FAILED, reply);
-	} else if (strcmp(what, "dead letter") == 0) {
-		/* "REPLY; what it means" */
-		const char *rest = t->reply != NULL &&
-			strncmp(reply, t->reply, strlen(t->reply)) == 0
-		    ? reply + strlen(t->reply)
-		    : NULL;
-
-		if (t->fate != FAILED)
-			end(t, FAILED, reply);
-		else if (rest != NULL && strncmp(rest, "; ", 2) == 0)
-			set(&t->advice, rest + 2);
 	} else if (strcmp(what, "deleted") == 0) {
 		end(t, HELD, "it was deleted by an operator");
 	}
 	return true;
+}
+
+/* Its reason is "REPLY; what it means", and it has the reply by itself, too. */
+static bool take_letter(void *ctx, json_t *letter)
+{
+	struct test *t = ctx;
+	const char *reason = ctl_text(letter, "reason");
+	const char *reply = ctl_text(letter, "last_reply");
+	size_t len = strlen(reply);
+
+	if (len == 0 || strncmp(reason, reply, len) != 0)
+		return true;
+	set(&t->reply, reply);
+	if (strncmp(reason + len, "; ", 2) == 0)
+		set(&t->advice, reason + len + 2);
+	return true;
+}
+
+static int read_letter(struct test *t)
+{
+	char *request = xasprintf("failed %s", t->id);
+	struct err err;
+	int rc = ctl_query(t->client, request, take_letter, t, &err);
+
+	free(request);
+	/* Without it, the history says enough. */
+	return err.text[0] != '\0' ? EX_OK : rc;
 }
 
 static bool take_queued(void *ctx, json_t *o)
@@ -253,6 +241,8 @@ static int look(struct test *t)
 		}
 		return EX_OK;
 	}
+	if (rc == EX_OK && t->fate == FAILED)
+		return read_letter(t);
 	if (rc == EX_OK && t->fate == UNKNOWN && !t->gone)
 		rc = ctl_query(t->client, "status", take_upstream, t, &err);
 	if (rc != EX_OK && err.text[0] != '\0')
@@ -352,17 +342,14 @@ static void put_words(const struct test *t, double seconds)
 
 static int run(struct test *t)
 {
-	char *content;
 	struct err err;
 	double seconds;
 	int rc = prepare(t);
 
 	if (rc != EX_OK)
 		return rc;
-	content = make_message(t);
 	t->begin_us = clock_mono_us();
-	rc = ctl_submit(t->address, t->sender, t->rcpt, content, t->id, &err);
-	free(content);
+	rc = ctl_submit(t->address, t->sender, t->rcpt, t->id, &err);
 	if (rc != 0) {
 		ctl_error("send-test: the relay at %s did not take it: %s",
 		    t->address, err.text);

@@ -1,16 +1,19 @@
 /*
- * One message handed in by SMTP, the way local programs do it: no pipelining,
- * no extensions, a reply for each command.
+ * A test message, and how it is handed in: by SMTP, the way local programs do
+ * it, without pipelining or extensions.
  *
  * Owns its socket, and waits for nothing longer than PATIENCE_S.
  */
 #include "cli/ctl.h"
 
+#include "base/clock.h"
+#include "base/mem.h"
 #include "base/slice.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -153,9 +156,38 @@ static int take_id(
 	return 0;
 }
 
-int ctl_submit(const char *address, const char *sender, const char *rcpt,
-    const char *content, char id[CTL_BUF], struct err *err)
+static char *make_message(const char *sender, const char *rcpt)
 {
+	int64_t now = clock_wall_us();
+	char host[256] = "localhost", date[64];
+
+	(void)gethostname(host, sizeof host - 1);
+	if (host[0] == '\0' ||
+	    host[strspn(host,
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+		"0123456789-.")] != '\0')
+		strcpy(host, "localhost");
+	clock_format_rfc5322(now, date, sizeof date);
+	return xasprintf("From: <%s>\r\n"
+			 "To: <%s>\r\n"
+			 "Subject: Test of the mail relay on %s\r\n"
+			 "Date: %s\r\n"
+			 "Message-ID: <send-test.%lld.%ld@%s>\r\n"
+			 "Auto-Submitted: auto-generated\r\n"
+			 "MIME-Version: 1.0\r\n"
+			 "Content-Type: text/plain; charset=us-ascii\r\n"
+			 "\r\n"
+			 "This message was sent by \"sesrelayctl send-test\", "
+			 "through sesrelayd %s\r\n"
+			 "on %s and Amazon SES.\r\n",
+	    sender, rcpt, host, date, (long long)now, (long)getpid(), host,
+	    SESRELAYD_VERSION, host);
+}
+
+int ctl_submit(const char *address, const char *sender, const char *rcpt,
+    char id[CTL_BUF], struct err *err)
+{
+	char *content = make_message(sender, rcpt);
 	struct submission s = { .fd = -1 };
 	int rc = -1;
 
@@ -175,5 +207,6 @@ int ctl_submit(const char *address, const char *sender, const char *rcpt,
 out:
 	if (s.fd >= 0)
 		close(s.fd);
+	free(content);
 	return rc;
 }

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import pytest
 
@@ -50,6 +51,13 @@ def test_json(sesd, relay):
     assert code == 1 and o["result"] == "failed"
     assert o["reply"].startswith("554 Message rejected: Email address is not")
     assert "verif" in o["advice"]
+    # The meaning depends on where SES says it.
+    s.control("clear")
+    s.rule('on RCPT reply "550 no such thing"')
+    _, o = send_test(r, RCPT, "--from", SENDER, json_too=True)
+    assert o["reply"] == "550 no such thing" and o["advice"]
+    [letter] = [x for x in r.ctl_json("failed") if x["id"] == o["id"]]
+    assert letter["reason"] == f"{o['reply']}; {o['advice']}"
 
 
 def test_sender(sesd, relay):
@@ -103,7 +111,9 @@ def test_refused(sesd, relay, rule, words, rest):
 def test_patience_has_an_end(sesd, relay):
     s = sesd(rules=["on DOT delay 60000"])
     r = relay(s)
+    begin = time.monotonic()
     code, out, _ = send_test(r, RCPT, "--from", SENDER, "--timeout", "300ms")
+    assert time.monotonic() - begin < 10
     assert code == 1 and "Waiting: no answer of SES yet" in out
     s.control("drop-connections rst")
 
