@@ -254,15 +254,9 @@ void config_diff(const struct config *a, const struct config *b,
 {
 	for (size_t i = 0; i < config_n_keys; i++) {
 		const struct config_key *key = &config_keys[i];
-		char *x = config_value_text(a, key);
-		char *y = config_value_text(b, key);
-		bool differ = strcmp(x, y) != 0;
+		char *x, *y;
 
-		explicit_bzero(x, strlen(x));
-		explicit_bzero(y, strlen(y));
-		free(x);
-		free(y);
-		if (!differ)
+		if (config_value_same(a, b, key))
 			continue;
 		x = shown_text(a, key);
 		y = shown_text(b, key);

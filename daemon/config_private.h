@@ -124,8 +124,10 @@ void config_read_rules(struct config_reading *in,
 
 /* --- config_text.c --- */
 
-/* As it would stand in a file, secrets in clear; free(3). */
+/* As it would stand in a file; free(3).  Not for secrets. */
 char *config_value_text(const struct config *c, const struct config_key *key);
+bool config_value_same(const struct config *a, const struct config *b,
+    const struct config_key *key);
 /* It has no value, nor a default. */
 bool config_value_unset(const struct config *c, const struct config_key *key);
 void config_value_free(struct config *c, const struct config_key *key);

@@ -130,14 +130,37 @@ char *config_value_text(const struct config *c, const struct config_key *key)
 {
 	char *text = NULL;
 	size_t size;
-	FILE *f = open_memstream(&text, &size);
+	FILE *f;
 
+	/* A copy would stay in the buffers of stdio. */
+	ASSERT(!(key->flags & CONFIG_SECRET));
+	f = open_memstream(&text, &size);
 	if (!f)
 		fatal("out of memory: text of a key");
 	put_value(f, key, field_of(c, key));
 	if (fclose(f) != 0)
 		fatal("out of memory: text of a key");
 	return text;
+}
+
+bool config_value_same(const struct config *a, const struct config *b,
+    const struct config_key *key)
+{
+	char *x, *y;
+	bool same;
+
+	if (key->type == CONFIG_STRING) {
+		const char *one = *(char *const *)field_of(a, key);
+		const char *other = *(char *const *)field_of(b, key);
+
+		return one && other ? strcmp(one, other) == 0 : one == other;
+	}
+	x = config_value_text(a, key);
+	y = config_value_text(b, key);
+	same = strcmp(x, y) == 0;
+	free(x);
+	free(y);
+	return same;
 }
 
 bool config_value_unset(const struct config *c, const struct config_key *key)

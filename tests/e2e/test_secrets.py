@@ -41,6 +41,8 @@ def memory(pid):
             if "r" not in fields[1] or "[v" in line:
                 continue
             begin, end = (int(x, 16) for x in fields[0].split("-"))
+            if end - begin > 1 << 32:
+                continue  # a sanitizer's own, nearly all of it not there
             mem.seek(begin)
             try:
                 yield line.strip(), mem.read(end - begin)

@@ -194,9 +194,12 @@ static void test_options_of_the_unusual(void **state)
 	assert_has(c->credentials->source, "ses.password_file");
 	assert_has(c->warnings, "more than one of 'ses.password_file'");
 	for (size_t i = 0; i < config_n_keys; i++) {
-		char *text = config_value_text(c, &config_keys[i]);
+		char *text;
 
 		assert_false(config_value_unset(c, &config_keys[i]));
+		if (config_keys[i].flags & CONFIG_SECRET)
+			continue;
+		text = config_value_text(c, &config_keys[i]);
 		if (config_keys[i].fallback)
 			assert_string_not_equal(text, config_keys[i].fallback);
 		free(text);
@@ -233,16 +236,13 @@ static void test_dump_loads_to_the_same(void **state)
 		second = dump_of(again);
 		assert_string_equal(first, second);
 		for (size_t k = 0; k < config_n_keys; k++) {
-			char *a = config_value_text(c, &config_keys[k]);
-			char *b = config_value_text(again, &config_keys[k]);
+			const struct config_key *key = &config_keys[k];
 
-			if (config_keys[k].flags & CONFIG_SECRET)
-				assert_true(!c->ses.password ||
-				    strcmp(b, "\"********\"") == 0);
-			else
-				assert_string_equal(a, b);
-			free(a);
-			free(b);
+			if (!(key->flags & CONFIG_SECRET))
+				assert_true(config_value_same(c, again, key));
+			else if (c->ses.password)
+				assert_string_equal(
+				    again->ses.password, "********");
 		}
 		assert_null(strstr(first, "secret\\\""));
 		assert_int_equal(
