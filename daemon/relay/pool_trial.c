@@ -227,9 +227,11 @@ static void note_unanswered(
 void pool_trial_closed(
     struct pool *pool, struct outbound *o, const struct verdict *v)
 {
-	if (o != pool->trial || pool->stopping)
+	if (o != pool->trial)
 		return; /* nobody wants to know any more */
 	pool->trial = NULL;
+	if (pool->stopping)
+		return;
 	if (v->class != VERDICT_HOLD_AUTH && v->class != VERDICT_HOLD_ACCOUNT) {
 		note_unanswered(pool, o, v);
 		return;
