@@ -16,7 +16,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sysexits.h>
 #include <termios.h>
 #include <unistd.h>
@@ -178,7 +177,6 @@ int ctl_password(struct ctl_client *client, const struct ctl_options *options)
 	int rc = EX_USAGE;
 
 	(void)client;
-	prctl(PR_SET_DUMPABLE, 0);
 	region = find_region(options);
 	if (region == NULL)
 		return EX_USAGE;

@@ -17,6 +17,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sysexits.h>
 
 static const char usage_text[] =
@@ -478,6 +479,8 @@ int main(int argc, char **argv)
 	struct ctl_client *c = NULL;
 	int rc;
 
+	/* `check` and `password` have secrets: no core, no ptrace by others. */
+	prctl(PR_SET_DUMPABLE, 0);
 	clock_update();
 	verb = read_arguments(argc, argv, &options);
 	if (verb->needs != NEEDS_NOTHING) {
