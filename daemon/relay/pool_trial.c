@@ -98,24 +98,54 @@ void pool_trial_fini(struct pool *pool)
 
 /* --- what is in force --- */
 
-/* Takes the reference; `fresh`, if any, is made from it already. */
-static void replace(
-    struct pool *pool, struct upstream *u, const struct outbound *fresh)
+/* Takes the reference. */
+static void put_in_force(struct pool *pool, struct upstream *u)
 {
 	bool moved = !upstream_same_place(pool->upstream, u);
-	struct outbound *o;
 
-	for (int i = 0; i < POOL_N_STATES; i++)
-		TAILQ_FOREACH (o, &pool->lists[i], link)
-			if (o != fresh)
-				o->stale = true;
-	sizing_init(&pool->sizing);
 	pool->last_error[0] = '\0';
 	gate_reopen(&pool->relay->gate);
 	upstream_unref(pool->upstream);
 	pool->upstream = u;
 	if (moved)
 		pool_ports_reset(pool);
+}
+
+/* Of connections in these states, but `fresh`, none carries another message. */
+static void make_stale(struct pool *pool, enum pool_state first,
+    enum pool_state last, const struct outbound *fresh)
+{
+	struct outbound *o;
+
+	for (enum pool_state i = first; i <= last; i++)
+		TAILQ_FOREACH (o, &pool->lists[i], link)
+			if (o != fresh)
+				o->stale = true;
+}
+
+/* At once: what there is leads elsewhere, or is good for nothing. */
+static void replace(struct pool *pool, struct upstream *u)
+{
+	make_stale(pool, 0, POOL_N_STATES - 1, NULL);
+	sizing_init(&pool->sizing);
+	put_in_force(pool, u);
+}
+
+/*
+ * `fresh` is made from `u`.  What is logged in to the same place is as good as
+ * before, and is replaced one by one; else it has to go.
+ */
+static void succeed(
+    struct pool *pool, struct upstream *u, struct outbound *fresh)
+{
+	bool moved = !upstream_same_place(pool->upstream, u);
+
+	make_stale(pool, 0, moved ? POOL_N_STATES - 1 : POOL_CONNECTING, fresh);
+	if (moved)
+		sizing_init(&pool->sizing);
+	else
+		(void)pool_rotate(pool);
+	put_in_force(pool, u);
 }
 
 /*
@@ -154,7 +184,7 @@ int pool_configure(
 		pool->upstream = u;
 	} else if (!has_to_prove_itself(pool, u)) {
 		forget(pool);
-		replace(pool, u, NULL);
+		replace(pool, u);
 	} else {
 		take_limits(pool, options);
 		/* The same again is no reason to begin anew what is under
@@ -183,7 +213,7 @@ void pool_trial_accepted(struct pool *pool, struct outbound *o)
 	o->trial = false;
 	pool->trial = NULL;
 	pool->candidate = NULL;
-	replace(pool, u, o);
+	succeed(pool, u, o);
 	forget(pool);
 }
 
@@ -257,5 +287,5 @@ void pool_seek_credentials(struct pool *pool)
 	    "without a trial");
 	pool->candidate = NULL;
 	forget(pool);
-	replace(pool, u, NULL);
+	replace(pool, u);
 }

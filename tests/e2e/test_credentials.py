@@ -83,6 +83,36 @@ def test_password_is_rotated_under_load(sesd, relay):
     assert "new_credentials" not in r.status()["upstream"]
 
 
+def test_connections_are_renewed_one_by_one(sesd, relay):
+    """Logins take long; what is open works on until others are ready."""
+    s = sesd(settings={"dot_latency": "50ms"})
+    r = relay(s, verbose=False, config={
+        "delivery.connections": "6", "delivery.connection_lifetime": '"10m"',
+        "delivery.messages_per_connection": "10000"})
+
+    def n_open():
+        connections = r.status()["connections"]
+        return connections["idle"] + connections["busy"]
+
+    with Load(r) as load:
+        wait_until(lambda: n_open() == 6, "six connections")
+        before = {m["conn"] for m in s.messages()}
+        s.rule("on AUTH delay 300 default")
+        s.set("password", NEW)
+        r.set_password(NEW)
+        r.ctl("reload")
+        fewest = 6
+
+        def renewed():
+            nonlocal fewest
+            fewest = min(fewest, n_open())
+            last = {m["conn"] for m in s.messages()[-30:]}
+            return not last & before
+        wait_until(renewed, "other connections")
+        assert fewest >= 4
+    all_sent(s, r, load.n)
+
+
 def test_user_and_password_are_rotated_with_nothing_to_send(sesd, relay):
     s = sesd()
     r = relay(s)

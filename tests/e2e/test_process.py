@@ -503,7 +503,7 @@ def test_ctl_prefixes(waiting, prefix):
     want = {"s": 64, "c": 64, "sh": 64}.get(prefix, 0)
     assert code == want, (out, err)
     if prefix == "s":
-        assert "may be send-test or show" in err
+        assert "'s' may be " in err
 
 
 @pytest.mark.parametrize("args,code", [
