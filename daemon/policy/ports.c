@@ -12,6 +12,8 @@
 
 #include <stdio.h>
 
+/* Below the first hold-off of connecting, see policy/sizing. */
+#define BURST_US (US_PER_S / 2)
 #define PENALTY_MIN_US (30 * US_PER_S)
 #define PENALTY_MAX_US (600 * US_PER_S)
 
@@ -102,6 +104,18 @@ bool ports_on_failed(struct ports *p, unsigned i, const char *reason,
 		e->penalty_us = PENALTY_MAX_US;
 	e->until_us = now_us + e->penalty_us;
 	return was_good;
+}
+
+bool ports_on_doubt(struct ports *p, unsigned i, int64_t now_us)
+{
+	struct ports_entry *e = &p->entries[i];
+
+	ASSERT(i < p->n);
+	if (e->doubted_us == 0) {
+		e->doubted_us = now_us;
+		return false;
+	}
+	return now_us - e->doubted_us >= BURST_US;
 }
 
 bool ports_on_ok(struct ports *p, unsigned i)

@@ -25,6 +25,7 @@ enum ports_state {
 };
 
 struct ports_entry {
+	int64_t doubted_us; /* it refused a session for now; 0: it did not */
 	bool proven; /* it has worked since it failed last, if ever */
 	int64_t penalty_us; /* 0: in good standing */
 	int64_t until_us;
@@ -58,6 +59,12 @@ int64_t ports_scout_next(const struct ports *p, int64_t now_us);
 /* Failures of one burst count once.  True: it was in good standing. */
 bool ports_on_failed(struct ports *p, unsigned i, const char *reason,
     const char *advice, int64_t now_us);
+/*
+ * It refused a session for now (4xx).  That may be SES's load, which is the
+ * same everywhere, or this one port's: true at the second time with no success
+ * between, those of one burst counting once; then it has failed.
+ */
+bool ports_on_doubt(struct ports *p, unsigned i, int64_t now_us);
 /* True: it was not in good standing. */
 bool ports_on_ok(struct ports *p, unsigned i);
 /* The scout learned nothing about the port: another one later. */

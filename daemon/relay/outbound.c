@@ -50,15 +50,19 @@ static void outbound_free(void *ptr)
 /*
  * TCP was there, but not what belongs on it: no SMTP, no STARTTLS, a wrong
  * certificate.  What SES says of account and load is the same on every port,
- * and so is a 4xx, but in reply to STARTTLS.
+ * and so may be a 4xx, but in reply to STARTTLS.
  */
-static bool port_is_no_good(const struct outbound *o, const struct verdict *v)
+static void judge_port(struct outbound *o, const struct verdict *v)
 {
+	bool is_passing = v->code / 100 == 4 && o->phase != PHASE_STARTTLS;
+
 	if (o->logged_in || o->dropped || o->path_stalled ||
 	    o->client.options == NULL || v->scope != SCOPE_CONNECTION ||
 	    v->class == VERDICT_NONE || v->class == VERDICT_CONN_LIMIT)
-		return false;
-	return v->code / 100 != 4 || o->phase == PHASE_STARTTLS;
+		return;
+	if (is_passing && o->phase == PHASE_AUTH)
+		return;
+	pool_port_failed(o->pool, o, is_passing, v->text, v->advice);
 }
 
 /* The only way out. */
@@ -70,8 +74,7 @@ void outbound_finish(struct outbound *o, const struct verdict *verdict)
 	ASSERT(o->attempt == NULL);
 	if (!o->logged_in && !o->dropped && o->client.options != NULL)
 		pool_count_connect(o->pool, o, false);
-	if (port_is_no_good(o, verdict))
-		pool_port_failed(o->pool, o, verdict->text, verdict->advice);
+	judge_port(o, verdict);
 	if (o->unrecorded != NULL)
 		o->unrecorded->outbound = NULL;
 	o->unrecorded = NULL;

@@ -122,9 +122,12 @@ int pool_choose_port(
 /* It has worked and not failed since: one silent address is no proof. */
 bool pool_port_is_proven(const struct pool *pool, const struct outbound *o);
 void pool_port_works(struct pool *pool, const struct outbound *o);
-/* `advice` may be NULL. */
+/*
+ * `may_pass`: it refused the session for now, which has to come twice to count
+ * against the port.  `advice` may be NULL.
+ */
 void pool_port_failed(struct pool *pool, const struct outbound *o,
-    const char *reason, const char *advice);
+    bool may_pass, const char *reason, const char *advice);
 
 /* pool_connects.c: an address was tried, and that is what became of it. */
 void pool_count_connect(struct pool *pool, const struct outbound *o, bool ok);

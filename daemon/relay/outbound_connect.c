@@ -230,7 +230,7 @@ void outbound_connect_failed(
 	port_failed = port_is_to_blame(o, silent);
 	if (port_failed) {
 		explain(o, end, reason, advice, sizeof advice);
-		pool_port_failed(o->pool, o, words, advice);
+		pool_port_failed(o->pool, o, false, words, advice);
 	}
 	conn_close(o->conn);
 	o->conn = NULL;

@@ -127,12 +127,13 @@ void pool_port_works(struct pool *pool, const struct outbound *o)
 }
 
 void pool_port_failed(struct pool *pool, const struct outbound *o,
-    const char *reason, const char *advice)
+    bool may_pass, const char *reason, const char *advice)
 {
 	const struct ports_entry *e = &pool->ports.entries[o->port_index];
 	int64_t now = clock_mono_us();
 
-	if (!is_of_pool(pool, o))
+	if (!is_of_pool(pool, o) ||
+	    (may_pass && !ports_on_doubt(&pool->ports, o->port_index, now)))
 		return;
 	ports_on_failed(&pool->ports, o->port_index, reason, advice, now);
 	log_msg(LOG_LEVEL_DEBUG, LOG_SMTP, LOG_NO_ID,

@@ -119,6 +119,23 @@ static void test_scouts_look_at_preferred_ports_only(void **state)
 	assert_int_equal(ports_scout(&p, 10000 * S), -1);
 }
 
+static void test_refused_for_now(void **state)
+{
+	struct ports p;
+
+	(void)state;
+	ports_init(&p, 2);
+	/* Twenty connections of a burst, and one a second later. */
+	for (int i = 0; i < 20; i++)
+		assert_false(ports_on_doubt(&p, 0, S + i * 1000));
+	assert_false(ports_on_doubt(&p, 1, S + S));
+	assert_true(ports_on_doubt(&p, 0, S + S));
+	/* A success between them clears it. */
+	ports_on_ok(&p, 0);
+	assert_false(ports_on_doubt(&p, 0, S + 2 * S));
+	assert_int_equal(ports_first_good(&p), 0);
+}
+
 static void test_operator_is_impatient(void **state)
 {
 	struct ports p;
@@ -166,6 +183,7 @@ int main(void)
 		cmocka_unit_test(test_none_is_good),
 		cmocka_unit_test(test_penalty_doubles_to_ten_minutes),
 		cmocka_unit_test(test_scouts_look_at_preferred_ports_only),
+		cmocka_unit_test(test_refused_for_now),
 		cmocka_unit_test(test_operator_is_impatient),
 		cmocka_unit_test(test_what_is_told),
 	};
