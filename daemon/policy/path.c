@@ -59,7 +59,10 @@ static enum path_judgement judge_outbound(
 	return s->sacked > 0 ? PATH_CERTAIN : PATH_SUSPECT;
 }
 
-/* All that we said has arrived, and no answer comes. */
+/*
+ * We have said all that is to be said, and no answer comes.  What we said may
+ * seem to be lost, too: its acknowledgement travels with the peer's answer.
+ */
 static enum path_judgement judge_inbound(
     struct path_watch *w, const struct path_sample *s)
 {
@@ -83,7 +86,7 @@ enum path_judgement path_watch_look(
 		w->still_since_us = s->now_us;
 	w->last = *s;
 	w->inbound = false;
-	if (w->stage == PATH_HANDSHAKE && s->unacked == 0)
+	if (w->stage == PATH_HANDSHAKE && s->unacked <= PATH_SMALL)
 		return judge_inbound(w, s);
 	return judge_outbound(w, s);
 }

@@ -195,8 +195,8 @@ static void loses_and_gets_there(struct path_sample *s, int64_t elapsed)
 		s->received += 1448;
 }
 
-/* Our own first words do not get through: nothing large about them. */
-static void dead(struct path_sample *s, int64_t elapsed)
+/* The peer's acknowledgement of our first words is in what gets lost. */
+static void not_even_acknowledged(struct path_sample *s, int64_t elapsed)
 {
 	s->unacked = 330;
 	s->in_flight = 1;
@@ -216,8 +216,9 @@ static void test_hole_from_ses(void **state)
 	assert_int_equal(
 	    watch(PATH_HANDSHAKE, greeted, loses_and_gets_there).judgement,
 	    PATH_GOES_ON);
-	assert_int_equal(
-	    watch(PATH_HANDSHAKE, greeted, dead).judgement, PATH_GOES_ON);
+	seen = watch(PATH_HANDSHAKE, greeted, not_even_acknowledged);
+	assert_int_equal(seen.judgement, PATH_SUSPECT);
+	assert_int_equal(seen.after_us, 6 * S);
 	/* In the content it is we who send: waiting is no fault. */
 	assert_int_equal(
 	    watch(PATH_BODY, greeted, silence).judgement, PATH_GOES_ON);
