@@ -407,6 +407,7 @@ def told_once_and_well(relay, mss):
                   f"ses.mss = {mss}"):
         assert words in lines[0]
     assert relay.status()["upstream"]["mss"] == mss
+    assert "LARGE PACKETS VANISH" in relay.ctl("status")
 
 
 def nothing_lost_or_charged(relay, s):
