@@ -110,23 +110,31 @@ static void connect_to(struct outbound *o, const struct resolver_addr *addr)
 	conn_deadline(o->conn, options->timeouts.connect_us);
 }
 
+static void take_address(struct outbound *o, const struct resolver_addr *addr)
+{
+	o->resolving = false;
+	loop_timer_clear(&o->timer);
+	if (fits_source(o, addr))
+		connect_to(o, addr);
+	else
+		pass_over(o, addr);
+}
+
 static void on_address(
     void *ctx, const struct resolver_addr *addr, const char *reason)
 {
 	struct outbound *o = ctx;
 	char detail[400];
 
+	if (addr != NULL) {
+		take_address(o, addr);
+		return;
+	}
 	o->resolving = false;
 	loop_timer_clear(&o->timer);
-	if (addr == NULL) {
-		snprintf(detail, sizeof detail, "address of %s: %s",
-		    o->upstream->options.host, reason);
-		give_up(o, LOSS_RESOLVE, detail);
-	} else if (!fits_source(o, addr)) {
-		pass_over(o, addr);
-	} else {
-		connect_to(o, addr);
-	}
+	snprintf(detail, sizeof detail, "address of %s: %s",
+	    o->upstream->options.host, reason);
+	give_up(o, LOSS_RESOLVE, detail);
 }
 
 void outbound_try_connect(struct outbound *o)
@@ -149,7 +157,7 @@ void outbound_on_impatience(struct outbound *o)
 	    "conn=%u: DNS does not answer, the last known address will do",
 	    o->number);
 	resolver_cancel(o->relay->resolver, o);
-	on_address(o, &addr, NULL);
+	take_address(o, &addr);
 }
 
 /* --- failures --- */

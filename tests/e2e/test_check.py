@@ -538,10 +538,10 @@ def hole_towards_ses(stage, tls):
         assert "ses.mss = 536" in text
     for port in (2587, 2465):
         assert result.outcomes(port)["large"] == "ok"
-        # All of full size but the last, or a hole might not be seen.
+        # Nearly all of full size, or a hole might not be seen.
         kb, n = re.match(r"([\d.]+) kB in (\d+) segments of up to 1448 bytes",
                          result.detail(port, "large")).groups()
-        assert int(n) <= float(kb) * 1000 / 1448 + 1.1
+        assert int(n) <= 1.2 * float(kb) * 1000 / 1448 + 1.1
     assert not [m for m in s.messages()]
     # What is recommended helps.
     r.settings["ses.mss"] = "536"
