@@ -203,6 +203,18 @@ static bool is_about_login(const struct verdict *v)
 	return v->class == VERDICT_HOLD_AUTH;
 }
 
+static bool is_any_logged_in(const struct pool *pool)
+{
+	return pool->counts[POOL_IDLE] + pool->counts[POOL_BUSY] > 0;
+}
+
+/* Those that are logged in go on; the gate would stop them, too. */
+static void note_login_refused(struct pool *pool, const struct verdict *verdict)
+{
+	stat_add(STAT_AUTH_FAILURES, 1);
+	relay_note_reply(pool->relay, verdict);
+}
+
 void pool_on_closed(struct pool *pool, struct outbound *o, bool logged_in,
     const struct verdict *verdict)
 {
@@ -230,7 +242,10 @@ void pool_on_closed(struct pool *pool, struct outbound *o, bool logged_in,
 	} else if (!logged_in && !pool->stopping) {
 		sizing_on_failed(&pool->sizing, now, o->number);
 		note_connect_failure(pool, o, verdict);
-		relay_on_account(pool->relay, verdict);
+		if (is_about_login(verdict) && is_any_logged_in(pool))
+			note_login_refused(pool, verdict);
+		else
+			relay_on_account(pool->relay, verdict);
 		if (is_about_login(verdict))
 			pool_seek_credentials(pool);
 	} else if (logged_in && verdict->class != VERDICT_NONE) {

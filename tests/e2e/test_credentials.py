@@ -353,3 +353,26 @@ def test_refusals_of_before_say_nothing_of_the_new_password(sesd, relay):
     r.ctl("resume")
     all_sent(s, r, 40)
     assert len(logins(s, False)) == 20
+
+
+def test_sessions_of_before_a_refusal_go_on(sesd, relay):
+    """New logins are refused; those that are logged in carry what they can,
+    and the queue stops, once, when the last of them has gone."""
+    s = sesd()
+    r = relay(s, config={"delivery.connections": "3",
+                         "delivery.messages_per_connection": "100",
+                         "delivery.connection_lifetime": '"1h"',
+                         "delivery.idle_timeout": '"1h"'})
+    with Load(r) as load:
+        load.goes_on(s)
+        s.set("password", NEW)
+        s.wait_event("auth", ok=False)
+        before = len(s.messages())
+        wait_until(lambda: len(s.messages()) > before + 20, "more mail")
+        r.wait_state("credentials refused", timeout=60)
+        assert r.log().count("deliveries pause") == 1
+        assert {m["attempts"] for m in r.ctl_json("queue")} <= {0}
+        r.set_password(NEW)
+        r.ctl("reload")
+        load.goes_on(s)
+    all_sent(s, r, load.n)
