@@ -89,6 +89,8 @@ unsigned sizing_want(
 void sizing_on_connected(struct sizing *s, int64_t now_us)
 {
 	(void)now_us;
+	if (s->thrown_out)
+		return;
 	s->failures = 0;
 	s->retry_us = 0;
 }
@@ -109,6 +111,23 @@ void sizing_on_failed(struct sizing *s, int64_t now_us, uint64_t jitter)
 	/* Up to a quarter less: still longer than the wait before. */
 	s->retry_us =
 	    now_us + wait - (int64_t)(jitter % ((uint64_t)wait / 4 + 1));
+}
+
+void sizing_on_thrown_out(struct sizing *s, int64_t now_us, uint64_t jitter)
+{
+	sizing_on_failed(s, now_us, jitter);
+	s->thrown_out = true;
+	s->thrown_out_us = now_us;
+}
+
+void sizing_on_carried(struct sizing *s, int64_t opened_us)
+{
+	/* That an older connection works says nothing of new ones. */
+	if (!s->thrown_out || opened_us <= s->thrown_out_us)
+		return;
+	s->thrown_out = false;
+	s->failures = 0;
+	s->retry_us = 0;
 }
 
 void sizing_try_now(struct sizing *s)

@@ -4,8 +4,9 @@
  * It grows with the backlog only: never more connections than messages that
  * could use them, never more than the limit, and where a pace is known, never
  * more than Little's law asks for: recipients/s times the time that one takes,
- * and a quarter to spare.  While connecting fails only
- * one is tried at a time, after a hold-off that doubles from 1 s to 1 min.
+ * and a quarter to spare.  While connecting fails only one is tried at a time,
+ * after a hold-off that doubles from 1 s to 1 min.  A login ends that; but when
+ * SES logs in and then throws out, only a message that went through does.
  * "Too many concurrent SMTP connections" lowers the limit to what stood then
  * less one; it recovers by one connection every 30 s.
  */
@@ -19,6 +20,8 @@ struct sizing {
 	int64_t limit_grows_us; /* when it may rise by one; 0: not lowered */
 	unsigned failures; /* connects failed in a row */
 	int64_t retry_us; /* no connect before this; 0: at once */
+	bool thrown_out; /* after a login: logins prove nothing... */
+	int64_t thrown_out_us; /* ...that began before this at any rate */
 	/* Smoothed, of transactions; 0: none was seen. */
 	double busy_us, recipients;
 };
@@ -46,6 +49,14 @@ unsigned sizing_useful(const struct sizing *s, double rate);
  * `jitter` is any random number.
  */
 void sizing_on_failed(struct sizing *s, int64_t now_us, uint64_t jitter);
+/*
+ * It was logged in, and lost before it had sent anything.  This counts as
+ * sizing_on_failed(), and the next login does not make up for it.
+ */
+void sizing_on_thrown_out(struct sizing *s, int64_t now_us, uint64_t jitter);
+/* A message went through all of its dialogue on a connection that was logged
+ * in at `opened_us`. */
+void sizing_on_carried(struct sizing *s, int64_t opened_us);
 /*
  * "421 Too many concurrent SMTP connections" while `open` stood; when it was
  * the answer to a connect, sizing_on_failed() is called as well.

@@ -55,6 +55,7 @@ void pool_on_free(struct pool *pool, struct outbound *o)
 {
 	o->n_carried++;
 	o->carried_us = o->sent_us;
+	sizing_on_carried(&pool->sizing, o->opened_us);
 	pool_move(pool, o, POOL_IDLE);
 }
 
@@ -215,6 +216,24 @@ static void note_login_refused(struct pool *pool, const struct verdict *verdict)
 	relay_note_reply(pool->relay, verdict);
 }
 
+/*
+ * It sent nothing: don't knock at once.  When it was not the message either, SES
+ * logs us in to throw us out.  What was idle for long has its own end.
+ */
+static void note_useless(
+    struct pool *pool, const struct outbound *o, const struct verdict *v)
+{
+	int64_t now = clock_mono_us();
+
+	if (o->n_delivered > 0 ||
+	    (o->n_messages == 0 && now - o->opened_us >= PAUSE_US))
+		return;
+	if (v->scope == SCOPE_CONNECTION || v->class == VERDICT_UNCERTAIN)
+		sizing_on_thrown_out(&pool->sizing, now, o->number);
+	else
+		sizing_on_failed(&pool->sizing, now, o->number);
+}
+
 void pool_on_closed(struct pool *pool, struct outbound *o, bool logged_in,
     const struct verdict *verdict)
 {
@@ -249,9 +268,7 @@ void pool_on_closed(struct pool *pool, struct outbound *o, bool logged_in,
 		if (is_about_login(verdict))
 			pool_seek_credentials(pool);
 	} else if (logged_in && verdict->class != VERDICT_NONE) {
-		/* It logs us in and throws us out: don't knock at once. */
-		if (o->n_delivered == 0 && o->n_messages > 0)
-			sizing_on_failed(&pool->sizing, now, o->number);
+		note_useless(pool, o, verdict);
 		log_msg(LOG_LEVEL_INFO, LOG_SMTP, LOG_NO_ID,
 		    "conn=%u relay=%s: lost after %u messages, %.1f s: %s",
 		    o->number, o->via, o->n_messages,

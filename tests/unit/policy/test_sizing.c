@@ -125,6 +125,43 @@ static void test_a_burst_of_failures_counts_once(void **state)
 	assert_int_equal(sizing_next(&s, now + S), now + 3 * S);
 }
 
+/* A login is no success where SES throws out whom it has let in. */
+static void test_logins_that_are_worth_nothing(void **state)
+{
+	struct sizing_view view = { .max = 20, .backlog = 100 };
+	int64_t now = 1000 * S;
+	unsigned logins = 0;
+	struct sizing s;
+
+	(void)state;
+	sizing_init(&s);
+	for (; now < 1300 * S; now += 10 * MS) {
+		unsigned n = sizing_want(&s, &view, now);
+
+		/* The first wave knows of nothing yet. */
+		assert_true(n <= 1 || logins == 0);
+		for (; n > 0; n--, logins++) {
+			sizing_on_connected(&s, now);
+			sizing_on_thrown_out(&s, now + 1 * MS, 0);
+		}
+	}
+	/* 1, 2, 4, ... 32, then 60 s. */
+	assert_in_range(logins, 20 + 7, 20 + 10);
+	/* One that was there before works, which says nothing of new ones. */
+	sizing_on_carried(&s, now - 5 * S - 60 * S);
+	view.connecting = 1;
+	assert_int_equal(sizing_want(&s, &view, now + 60 * S), 0);
+	/* A new one works. */
+	sizing_on_connected(&s, now + 60 * S);
+	assert_int_equal(sizing_want(&s, &view, now + 60 * S), 0);
+	sizing_on_carried(&s, now + 60 * S);
+	assert_int_equal(sizing_want(&s, &view, now + 60 * S), 19);
+	/* And a login is a success again. */
+	sizing_on_failed(&s, now + 61 * S, 0);
+	sizing_on_connected(&s, now + 62 * S);
+	assert_int_equal(sizing_want(&s, &view, now + 62 * S), 19);
+}
+
 static void test_conn_limit_is_learned_and_forgotten(void **state)
 {
 	struct sizing_view view = { .max = 20, .open = 8, .backlog = 100 };
@@ -249,6 +286,7 @@ int main(void)
 		cmocka_unit_test(test_a_pace_bounds_the_pool),
 		cmocka_unit_test(test_hold_off_doubles),
 		cmocka_unit_test(test_a_burst_of_failures_counts_once),
+		cmocka_unit_test(test_logins_that_are_worth_nothing),
 		cmocka_unit_test(test_conn_limit_is_learned_and_forgotten),
 		cmocka_unit_test(
 		    test_conn_limit_never_grows_by_a_second_answer),
