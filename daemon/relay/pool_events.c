@@ -256,8 +256,8 @@ void pool_on_closed(struct pool *pool, struct outbound *o, bool logged_in,
 		log_msg(LOG_LEVEL_DEBUG, LOG_SMTP, LOG_NO_ID,
 		    "conn=%u relay=%s: given up: %s", o->number, o->via,
 		    verdict->text);
-	} else if (!logged_in && o->stale && is_about_login(verdict)) {
-		/* Of credentials that are not in force any more. */
+	} else if (!logged_in && o->stale) {
+		/* Of what is not in force any more. */
 	} else if (!logged_in && !pool->stopping) {
 		sizing_on_failed(&pool->sizing, now, o->number);
 		note_connect_failure(pool, o, verdict);

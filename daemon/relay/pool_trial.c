@@ -111,16 +111,22 @@ static void put_in_force(struct pool *pool, struct upstream *u)
 		pool_ports_reset(pool);
 }
 
-/* Of connections in these states, but `fresh`, none carries another message. */
+/* Of connections in these states, but `fresh`, none carries another message;
+ * mail that waits for one which is not there yet waits for a new one. */
 static void make_stale(struct pool *pool, enum pool_state first,
     enum pool_state last, const struct outbound *fresh)
 {
-	struct outbound *o;
+	struct outbound *o, *next;
 
 	for (enum pool_state i = first; i <= last; i++)
-		TAILQ_FOREACH (o, &pool->lists[i], link)
-			if (o != fresh)
-				o->stale = true;
+		for (o = TAILQ_FIRST(&pool->lists[i]); o != NULL; o = next) {
+			next = TAILQ_NEXT(o, link);
+			if (o == fresh)
+				continue;
+			o->stale = true;
+			if (i == POOL_CONNECTING)
+				outbound_drop(o, "the configuration changed");
+		}
 }
 
 /* At once: what there is leads elsewhere, or is good for nothing. */

@@ -557,6 +557,19 @@ def test_uses_the_port_that_worked(sesd, relay):
     assert r.log().count(f"127.0.0.1]:{closed}: Connection refused") == 1
 
 
+def test_a_reload_waits_for_no_connection_of_before(sesd, relay):
+    dead, s = sesd(rules=["on CONNECT stall"]), sesd()
+    r = relay(dead)
+    r.send()
+    dead.wait_event("connect")
+    r.set_ports((s.ports["starttls"], "starttls"))
+    r.write_config()
+    r.reload()
+    s.wait_messages(1, timeout=10)
+    r.wait_empty()
+    assert r.counter("connects_total{result=\"failed\"}") == 0
+
+
 def test_two_relays_do_not_disturb_each_other(sesd, relay):
     s = sesd()
     one, two = relay(s), relay(s, "wrapper")

@@ -488,6 +488,29 @@ def test_421_before_any_message(sesd, relay, phase):
     once(s, r, content)
 
 
+@pytest.mark.parametrize("rule", [
+    "on AUTH default close",
+    'on MAIL reply "421 Service not available" close',
+])
+def test_whoever_lets_us_in_to_throw_us_out_is_not_pressed(sesd, relay, rule):
+    s = sesd(rules=[rule])
+    r = relay(s)
+    with r.submit() as client:
+        for _ in range(30):
+            client.mail(message())
+
+    def ages():
+        times = [e["time"] for e in s.events("auth")]
+        return [t - times[0] for t in times]
+
+    wait_until(lambda: max(ages(), default=0) >= 2, "a login 2 s later")
+    assert len([age for age in ages() if age < 2]) <= 10
+    s.control("clear")
+    s.wait_messages(30)
+    r.wait_empty()
+    assert len(s.messages()) == 30
+
+
 DESYNCS = [
     ("MAIL", 'reply "503 5.5.1 Sender already specified."'),
     ("RCPT", 'reply "503 5.5.1 Error: need MAIL command"'),
