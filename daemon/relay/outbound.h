@@ -61,6 +61,7 @@ struct outbound {
 	enum phase phase; /* where the last reply or loss met it */
 	bool dropped; /* by us: it tells nothing of the port */
 	int mss; /* TCP_MAXSEG; 0: the system's */
+	bool mss_chosen; /* for all addresses that it tries */
 	int64_t connect_started_us;
 	char via[320]; /* "host[ip]:port" */
 

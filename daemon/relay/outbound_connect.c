@@ -97,7 +97,11 @@ static void connect_to(struct outbound *o, const struct resolver_addr *addr)
 	}
 	port = options->ports[o->port_index].port;
 	o->addr = *addr;
-	o->mss = pool_choose_mss(o->pool, o->upstream);
+	/* Once: a trial of full segments is given to one connection, and ends
+	 * with it. */
+	if (!o->mss_chosen)
+		o->mss = pool_choose_mss(o->pool, o->upstream);
+	o->mss_chosen = true;
 	target.mss = o->mss;
 	set_port(&target.addr, port);
 	if (options->source_len > 0) {
