@@ -77,6 +77,13 @@ const char *pool_host(const struct pool *pool)
 	return pool->upstream->options.host;
 }
 
+unsigned pool_limit(const struct pool *pool)
+{
+	unsigned max = pool->upstream->options.max_connections;
+
+	return pool->sizing.limit < max ? pool->sizing.limit : max;
+}
+
 /* --- opening and closing --- */
 
 struct outbound *pool_open(struct pool *pool, struct upstream *u)
@@ -111,12 +118,12 @@ static void open_wanted(struct pool *pool, size_t backlog, int64_t now)
 	/* A scout is one of the connections, and none that mail waits for. */
 	unsigned scouts = pool_scout_count(pool);
 	struct sizing_view view = {
-		.max = pool->upstream->options.max_connections - scouts,
+		.max = pool->upstream->options.max_connections,
 		.connecting = pool->counts[POOL_CONNECTING] -
 		    pool_trial_count(pool) - scouts,
 		/* For SES, one that has said QUIT is there until it is gone. */
 		.open = pool->counts[POOL_IDLE] + pool->counts[POOL_BUSY] +
-		    pool->counts[POOL_DRAINING],
+		    pool->counts[POOL_DRAINING] + scouts,
 		.idle = pool->counts[POOL_IDLE],
 		.backlog = backlog,
 		.rate = pacer_rate(&pool->relay->pacer),

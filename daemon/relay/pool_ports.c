@@ -5,7 +5,7 @@
  *
  * A port that failed comes back by a scout: one connection that no mail waits
  * for and that takes no other port.  It is sent only while there is mail now
- * and then, and when delivery.connections leaves room; with a limit of one
+ * and then, and when the limit of connections leaves room; with a limit of one
  * connection it gives way to mail.  Invariants: pool->scout is on CONNECTING
  * or NULL; a connection made from other options than those in force tells
  * nothing about ports.
@@ -152,13 +152,11 @@ unsigned pool_scout_count(const struct pool *pool)
 /* May one connection more be opened, and is there anybody whom it helps? */
 static bool may_scout(const struct pool *pool, size_t backlog)
 {
-	unsigned limit = pool->upstream->options.max_connections;
+	unsigned limit = pool_limit(pool);
 	unsigned have = pool->counts[POOL_CONNECTING] - pool_trial_count(pool) +
 	    pool->counts[POOL_IDLE] + pool->counts[POOL_BUSY] +
 	    pool->counts[POOL_DRAINING];
 
-	if (pool->sizing.limit < limit)
-		limit = pool->sizing.limit;
 	return !pool->stopping && !pool->relay->delivery_paused &&
 	    pool->relay->gate.state == GATE_OPEN && have < limit &&
 	    !(limit == 1 && backlog > 0);
@@ -176,7 +174,7 @@ int64_t pool_ports_scout(struct pool *pool, size_t backlog, int64_t now)
 
 	if (pool->scout != NULL) {
 		/* It may have the only place there is. */
-		if (backlog > 0 && pool->upstream->options.max_connections == 1)
+		if (backlog > 0 && pool_limit(pool) == 1)
 			outbound_drop(pool->scout, "mail needs its place");
 		return INT64_MAX;
 	}

@@ -45,6 +45,8 @@ struct pool {
 
 /* The only mover; checks that the edge is legal. */
 void pool_move(struct pool *pool, struct outbound *o, enum pool_state state);
+/* How many there may be: what is configured, or less, as SES has shown. */
+unsigned pool_limit(const struct pool *pool);
 /* A new connection, CONNECTING. */
 struct outbound *pool_open(struct pool *pool, struct upstream *u);
 

@@ -231,11 +231,11 @@ static unsigned n_replacements(const struct pool *pool)
 
 static bool has_room(const struct pool *pool)
 {
-	unsigned max = pool->upstream->options.max_connections, n = 0;
+	unsigned n = 0;
 
 	for (int i = 0; i < POOL_N_STATES; i++)
 		n += pool->counts[i];
-	return n < max && n < pool->sizing.limit;
+	return n < pool_limit(pool);
 }
 
 static bool needs_replacement(

@@ -4,6 +4,7 @@ the life of connections, and the way to a port and address that answers."""
 import json
 import re
 import socket
+import time
 
 import pytest
 
@@ -555,6 +556,41 @@ def test_uses_the_port_that_worked(sesd, relay):
     r.wait_empty()
     assert s.stats()["connections"]["total"] == 5
     assert r.log().count(f"127.0.0.1]:{closed}: Connection refused") == 1
+
+
+def test_scout_where_ses_allows_one_connection(sesd, relay):
+    """What a 421 taught holds while a port is looked at, and mail goes
+    first."""
+    silent = sesd(rules=["on CONNECT stall"])
+    s = sesd(rules=[
+        'on CONNECT when conns=2 reply "421 Too many concurrent SMTP '
+        'connections" close', "on DOT times 1 delay 500 default"])
+    r = relay(s, config={"delivery.connections": "2",
+                         "delivery.idle_timeout": '"300ms"',
+                         "delivery.timeout_greeting": '"2s"'})
+    r.set_ports((silent.ports["starttls"], "starttls"),
+                (s.ports["starttls"], "starttls"))
+    r.stop()
+    r.write_config()
+    r.start()
+    for _ in range(3):
+        r.send()
+
+    def limit():
+        return r.status()["upstream"]["pool"].get("limit")
+
+    s.wait_messages(3)
+    wait_until(lambda: limit() == 1, "the limit")
+    wait_until(lambda: sum(r.status()["connections"].values()) == 0,
+               "the end of the idle connection")
+    r.ctl("resume")
+    silent.wait_event("connect", 2)
+    begun = time.monotonic()
+    r.send()
+    s.wait_messages(4)
+    assert time.monotonic() - begun < 1.5
+    assert limit() == 1
+    assert s.stats()["connections"]["peak"] <= 2
 
 
 def test_a_reload_waits_for_no_connection_of_before(sesd, relay):
