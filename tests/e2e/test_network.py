@@ -85,10 +85,10 @@ def timed(relay, content, timeout=60):
 # --- ports ---
 
 def trickle(relay, until, timeout=60):
-    """A message now and then; queue ids, when `until` is true."""
+    """A message now and then, one at least; queue ids, when `until` is true."""
     ids = []
     end = time.monotonic() + timeout
-    while not until():
+    while not ids or not until():
         assert time.monotonic() < end, "timed out"
         ids.append(relay.send())
         relay.wait_outcome(ids[-1], "sent")
