@@ -115,6 +115,13 @@ static void attempt_ready(struct relay *r, struct stub *stub, struct message *m)
 		return;
 	}
 	TAILQ_INSERT_TAIL(&r->loaded, a, link);
+	r->n_loaded++;
+}
+
+static void unload(struct relay *r, struct attempt *a)
+{
+	TAILQ_REMOVE(&r->loaded, a, link);
+	r->n_loaded--;
 }
 
 struct relay_load {
@@ -176,7 +183,7 @@ bool relay_take_back(struct relay *r, struct stub *stub)
 
 	TAILQ_FOREACH (a, &r->loaded, link)
 		if (a->stub == stub) {
-			TAILQ_REMOVE(&r->loaded, a, link);
+			unload(r, a);
 			attempt_free(a);
 			return true;
 		}
@@ -197,12 +204,10 @@ static unsigned n_connections(const struct relay *r)
 /* Keep as many messages loaded, or on their way, as connections could take. */
 static void load_ahead(struct relay *r)
 {
-	unsigned want = n_connections(r) + 1, have = r->n_loading;
-	struct attempt *a;
+	unsigned want = n_connections(r) + 1;
+	unsigned have = r->n_loading + r->n_loaded;
 	struct stub *stub;
 
-	TAILQ_FOREACH (a, &r->loaded, link)
-		have++;
 	while (have < want &&
 	    (stub = queue_take(r->queue, clock_mono_us())) != NULL) {
 		have++;
@@ -238,7 +243,6 @@ static bool may_send(const struct relay *r)
 
 size_t relay_backlog(struct relay *r)
 {
-	struct attempt *a;
 	size_t n;
 
 	if (!may_send(r))
@@ -246,8 +250,7 @@ size_t relay_backlog(struct relay *r)
 	n = queue_peek(r->queue, clock_mono_us()) == NULL
 	    ? 0
 	    : queue_count(r->queue, STUB_READY);
-	TAILQ_FOREACH (a, &r->loaded, link)
-		n++;
+	n += r->n_loaded;
 	if (n > 0) {
 		size_t room = relay_pace_room(r);
 
@@ -277,7 +280,7 @@ struct attempt *relay_take(struct relay *r)
 	a = TAILQ_FIRST(&r->loaded);
 	if (a == NULL || !relay_pace_take(r, a))
 		return NULL;
-	TAILQ_REMOVE(&r->loaded, a, link);
+	unload(r, a);
 	if (!gate_pass(&r->gate, clock_mono_us()))
 		ASSERT(!"the gate closed between two looks");
 	a->probe = r->gate.state == GATE_PROBING;
@@ -520,7 +523,7 @@ void relay_free(struct relay *r)
 		inbound_free(r->inbound);
 	resolver_free(r->resolver);
 	while ((a = TAILQ_FIRST(&r->loaded)) != NULL) {
-		TAILQ_REMOVE(&r->loaded, a, link);
+		unload(r, a);
 		attempt_free(a);
 	}
 	queue_free(r->queue);

@@ -79,6 +79,7 @@ struct relay {
 	unsigned n_loading;
 	size_t kept_bytes; /* content kept in memory for queued messages */
 	TAILQ_HEAD(attempt_list, attempt) loaded;
+	unsigned n_loaded; /* on that list */
 	struct loop_timer wake;
 	struct loop_timer tick;
 	struct loop_watch *port_watch;
