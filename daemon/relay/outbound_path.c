@@ -55,6 +55,14 @@ static void set_timer(struct outbound *o, const struct conn_tcp *tcp)
 	loop_timer_set(&o->timer, delay);
 }
 
+/* Here: segments as large as those of this content, or as there are. */
+static bool has_passed_before(const struct outbound *o)
+{
+	return o->attempt->m->size <= PATH_SMALL ||
+	    o->attempt->m->size <= o->watch.passed ||
+	    (o->watch.passed > 0 && o->watch.passed >= o->watch.last.mss);
+}
+
 void outbound_path_begin(struct outbound *o, enum path_stage stage)
 {
 	struct path_sample s;
@@ -62,7 +70,8 @@ void outbound_path_begin(struct outbound *o, enum path_stage stage)
 
 	loop_timer_clear(&o->timer);
 	o->watching = o->dot_waits = false;
-	if (!pool_path_is_judged(o->pool, o) || !take_sample(o, &tcp, &s))
+	if ((stage == PATH_BODY && has_passed_before(o)) ||
+	    !pool_path_is_judged(o->pool, o) || !take_sample(o, &tcp, &s))
 		return;
 	path_watch_begin(&o->watch, stage, &s);
 	o->watch_since_us = s.now_us;
