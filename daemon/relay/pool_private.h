@@ -23,6 +23,7 @@ struct pool {
 	int64_t cap_us;
 	int64_t renewal_us; /* what QUIT and a login take, smoothed */
 	int64_t sent_us; /* when a message was last given to a connection */
+	int64_t surveyed_us; /* when renewals were last looked for */
 	TAILQ_HEAD(pool_list, outbound) lists[POOL_N_STATES];
 	unsigned counts[POOL_N_STATES];
 	struct ports ports; /* of `upstream` */

@@ -17,6 +17,9 @@
 
 /* A pool that sent nothing for so long needs no connection in advance. */
 #define IN_USE_US (1 * US_PER_S)
+/* For each connection: looking at all of them in each turn costs more, where
+ * they are hundreds, than is gained by knowing it this moment. */
+#define SURVEY_EVERY_US 10
 /* Connections this full were in danger when SES named a cap so long ago. */
 #define CAP_NEWS_US (200 * US_PER_MS)
 
@@ -254,10 +257,14 @@ static void replace_needed(struct pool *pool, size_t backlog, int64_t now)
 {
 	struct survey s;
 
+	unsigned n = pool->counts[POOL_IDLE] + pool->counts[POOL_BUSY];
+
 	/* While connecting fails, what there is works on. */
 	if (pool->stopping || pool->relay->delivery_paused ||
-	    pool->sizing.failures > 0)
+	    pool->sizing.failures > 0 ||
+	    now - pool->surveyed_us < n * SURVEY_EVERY_US)
 		return;
+	pool->surveyed_us = now;
 	for (;;) {
 		unsigned parallel, busy;
 
