@@ -306,11 +306,14 @@ void pool_on_replacement(struct pool *pool, struct outbound *o, int64_t now)
 
 bool pool_await_fresh(struct pool *pool)
 {
-	if (pool->counts[POOL_CONNECTING] > pool_trial_count(pool) ||
-	    pool->counts[POOL_DRAINING] > 0)
-		return true; /* it comes, or there will be room for it */
+	unsigned others = pool_trial_count(pool) + pool_scout_count(pool);
+
+	/* What there is, rather than to wait for what may take long. */
 	if (pool->sizing.failures > 0)
 		return false;
+	if (pool->counts[POOL_CONNECTING] > others ||
+	    pool->counts[POOL_DRAINING] > 0)
+		return true; /* it comes, or there will be room for it */
 	if (has_room(pool))
 		(void)pool_open(pool, pool->upstream);
 	else if (pool->counts[POOL_IDLE] > 0)

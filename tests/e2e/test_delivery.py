@@ -593,6 +593,30 @@ def test_scout_where_ses_allows_one_connection(sesd, relay):
     assert s.stats()["connections"]["peak"] <= 2
 
 
+def test_a_lost_message_waits_for_no_scout(sesd, relay):
+    """It was lost with two connections and asks for a fresh one.  The one that
+    is on its way looks at a port, which may take long."""
+    silent = sesd(rules=["on CONNECT stall"])
+    s = sesd(rules=["on DOT times 3 delay 500 default",
+                    "on RCPT when rcpt=bad@example.net times 2 close"])
+    r = relay(s, config={"delivery.connections": "5",
+                         "delivery.timeout_greeting": '"3s"'}, start=False)
+    r.set_ports((silent.ports["starttls"], "starttls"),
+                (s.ports["starttls"], "starttls"))
+    r.write_config()
+    r.start()
+    for _ in range(3):
+        r.send()
+    s.wait_messages(3)
+    wait_until(lambda: r.status()["connections"]["idle"] == 3, "three")
+    r.ctl("resume")
+    silent.wait_event("connect", 4)
+    begun = time.monotonic()
+    r.send(rcpts=("bad@example.net",))
+    s.wait_messages(4)
+    assert time.monotonic() - begun < 1.5
+
+
 def test_a_reload_waits_for_no_connection_of_before(sesd, relay):
     dead, s = sesd(rules=["on CONNECT stall"]), sesd()
     r = relay(dead)
