@@ -51,6 +51,7 @@ static void end(struct session *s, bool flush)
 
 	if (s->mode == SESSION_CLOSED)
 		return;
+	session_log_repeats(s);
 	if (flush)
 		conn_close_after_flush(s->conn);
 	else
@@ -68,7 +69,32 @@ void session_close(struct session *s)
 
 /* --- talking --- */
 
-static void log_reject(const struct session *s, const struct server_out *out)
+void session_log_repeats(struct session *s)
+{
+	if (s->reject.n_repeats > 0)
+		log_msg(LOG_LEVEL_INFO, LOG_SMTPD, LOG_NO_ID,
+		    "NOQUEUE: reject: %u times more, what %s was told last",
+		    s->reject.n_repeats, s->peer);
+	s->reject = (struct session_reject){ .code = 0 };
+}
+
+/* A client that asks for the same again and again must not fill the log. */
+static bool is_repeat(struct session *s, const struct server_out *out)
+{
+	struct session_reject *last = &s->reject;
+
+	if (last->code == out->code && last->state == s->server.state &&
+	    last->reply_len == out->reply_len) {
+		last->n_repeats++;
+		return true;
+	}
+	session_log_repeats(s);
+	*last = (struct session_reject){ s->server.state, out->code,
+		out->reply_len, 0 };
+	return false;
+}
+
+static void log_reject(struct session *s, const struct server_out *out)
 {
 	char reply[256];
 	size_t len = out->reply_len;
@@ -79,6 +105,8 @@ static void log_reject(const struct session *s, const struct server_out *out)
 	stat_add(out->code >= 500 ? STAT_MESSAGES_REJECTED_5XX
 				  : STAT_MESSAGES_REJECTED_4XX,
 	    1);
+	if (is_repeat(s, out))
+		return;
 	log_msg(LOG_LEVEL_INFO, LOG_SMTPD, LOG_NO_ID,
 	    "NOQUEUE: reject: %s from %s: %s; from=<%s> proto=%s helo=<%s>",
 	    s->server.state == SERVER_GREETED    ? "command"
@@ -140,18 +168,34 @@ static void take_line(struct session *s, struct slice line, bool bare_lf)
 	case SERVER_REPLY:
 		conn_deadline(s->conn, session_timeout_us(s));
 		break;
+	case SERVER_NO_DATA:
+		if (conn_input_empty(s->conn))
+			conn_deadline(s->conn, session_timeout_us(s));
+		else
+			end(s, true);
+		break;
 	case SERVER_START_DATA:
 		session_start_content(s);
 		session_set_content_deadline(s);
 		break;
-	case SERVER_CUT:
-		conn_discard_input(s->conn);
-		end(s, true);
-		break;
+	case SERVER_CUT: /* end() throws the input away */
 	case SERVER_CLOSE:
 		end(s, true);
 		break;
 	}
+}
+
+/* No line is complete.  Is it worth waiting for?  False, in any case. */
+static bool take_line_head(struct session *s)
+{
+	struct slice head = conn_peek(s->conn);
+	struct server_out out;
+
+	if (head.len > 0 && server_on_line_head(&s->server, head, &out)) {
+		session_reply(s, &out);
+		end(s, true);
+	}
+	return false;
 }
 
 /* Takes one command; false: none is complete, or the client must read. */
@@ -161,11 +205,12 @@ static bool take_command(struct session *s)
 	bool bare_lf;
 	int rc;
 
-	if (conn_output_len(s->conn) > OUTPUT_MAX)
-		return false; /* on_writable goes on */
+	/* on_writable goes on; of one that says no more there is little left. */
+	if (conn_output_len(s->conn) > OUTPUT_MAX && !s->eof)
+		return false;
 	rc = conn_read_line(s->conn, SERVER_LINE_MAX, &line, &bare_lf);
 	if (rc == 0)
-		return false;
+		return take_line_head(s);
 	if (rc < 0) {
 		struct server_out out;
 
@@ -234,6 +279,12 @@ static void on_end(void *ctx, enum conn_end why, const char *reason)
 		s->eof = true;
 		return;
 	}
+	/* Commands may have waited for the client to read. */
+	if (why == CONN_END_EOF && s->mode == SESSION_LINES) {
+		s->eof = true;
+		session_serve(s);
+		return;
+	}
 	if (s->mode == SESSION_CONTENT)
 		log_msg(LOG_LEVEL_INFO, LOG_SMTPD, LOG_NO_ID,
 		    "lost connection after DATA (%llu bytes) from %s: %s",
@@ -295,6 +346,7 @@ void session_start(struct inbound *in, int fd, const struct sockaddr *peer)
 
 	s->inbound = in;
 	server_init(&s->server, &in->options.server);
+	s->server.local = listener_is_loopback(peer);
 	s->conn = conn_accept(in->relay->loop, fd, &events, s);
 	conn_set_low_water(s->conn, OUTPUT_MAX / 2);
 	format_peer(s, peer);

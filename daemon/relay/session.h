@@ -28,6 +28,13 @@ struct session {
 	bool lf_only; /* every line so far ended in LF alone */
 	bool any_line;
 	bool eof; /* the client has closed its side; work goes on */
+	/* The last refusal that was logged, and how often it came again. */
+	struct session_reject {
+		enum server_state state;
+		int code;
+		size_t reply_len;
+		unsigned n_repeats;
+	} reject;
 	bool stopping; /* say 421 when nothing is under way */
 
 	/* The message that is arriving. */
@@ -67,6 +74,8 @@ static inline int64_t session_timeout_us(const struct session *s)
 	return s->inbound->options.timeout_us;
 }
 void session_reply(struct session *s, const struct server_out *out);
+/* How often the last refusal came again; the next is logged in full. */
+void session_log_repeats(struct session *s);
 /* Say 421 and go. */
 void session_goodbye(
     struct session *s, const char *enhanced, const char *reason);

@@ -49,6 +49,7 @@ void session_start_content(struct session *s)
 {
 	const struct server *server = &s->server;
 
+	session_log_repeats(s);
 	s->m = message_new(id_new(clock_wall_us()));
 	s->m->arrival_us = clock_wall_us();
 	s->m->sender = xstrdup(server->sender);
@@ -111,6 +112,17 @@ static enum server_content spool_failure(const struct err *err)
 					: SERVER_CONTENT_FAILED;
 }
 
+/* SES's answer may be long in coming, and then not name the cause. */
+static void log_long_line(const struct session *s, const struct message *m)
+{
+	if (s->dot.longest_body_line > DOT_LINE_MAX)
+		log_msg(LOG_LEVEL_WARNING, LOG_CLEANUP, m->id,
+		    "warning: a line of %u octets in the body goes on as it "
+		    "is: Amazon SES may refuse or break those over %u; let the "
+		    "sender use quoted-printable or base64",
+		    s->dot.longest_body_line, DOT_LINE_MAX);
+}
+
 static void on_committed(void *ctx, int rc, const struct err *err)
 {
 	struct session *s = ctx;
@@ -124,6 +136,7 @@ static void on_committed(void *ctx, int rc, const struct err *err)
 		stat_add(STAT_MESSAGES_ACCEPTED, 1);
 		stat_add(STAT_RCPT_ACCEPTED, m->n_rcpts);
 		relay_log_accepted(m);
+		log_long_line(s, m);
 		relay_accepted(s->inbound->relay, m);
 	} else {
 		log_msg(LOG_LEVEL_ERROR, LOG_CLEANUP, m->id,

@@ -35,6 +35,28 @@ static const struct {
 	{ "TRACE", COMMAND_FOREIGN },
 	{ "PATCH", COMMAND_FOREIGN },
 	{ "PRI", COMMAND_FOREIGN },
+	/* FTP, as which a browser can be made to speak to any port. */
+	{ "USER", COMMAND_FOREIGN },
+	{ "PASS", COMMAND_FOREIGN },
+	{ "PORT", COMMAND_FOREIGN },
+	{ "EPRT", COMMAND_FOREIGN },
+	{ "PASV", COMMAND_FOREIGN },
+	{ "EPSV", COMMAND_FOREIGN },
+	{ "RETR", COMMAND_FOREIGN },
+	{ "STOR", COMMAND_FOREIGN },
+	/* Of SMTP and its extensions, what we have not. */
+	{ "STARTTLS", COMMAND_NOT_OFFERED },
+	{ "BDAT", COMMAND_NOT_OFFERED },
+	{ "BURL", COMMAND_NOT_OFFERED },
+	{ "EXPN", COMMAND_NOT_OFFERED },
+	{ "ETRN", COMMAND_NOT_OFFERED },
+	{ "ATRN", COMMAND_NOT_OFFERED },
+	{ "TURN", COMMAND_NOT_OFFERED },
+	{ "SEND", COMMAND_NOT_OFFERED },
+	{ "SOML", COMMAND_NOT_OFFERED },
+	{ "SAML", COMMAND_NOT_OFFERED },
+	{ "XCLIENT", COMMAND_NOT_OFFERED },
+	{ "XFORWARD", COMMAND_NOT_OFFERED },
 };
 
 static bool is_letter(char c)
@@ -64,7 +86,10 @@ static enum command_verb find_verb(struct slice line, struct slice name)
 		if (slice_caseeq_str(name, names[i].name))
 			return names[i].verb;
 	if (!is_letter(line.ptr[0]) || is_header_shaped(line) ||
-	    slice_casecontains(line, " HTTP/"))
+	    slice_has_prefix(line, "SSH-") ||
+	    slice_casecontains(line, " HTTP/") ||
+	    slice_casecontains(line, " RTSP/") ||
+	    slice_casecontains(line, " SIP/"))
 		return COMMAND_FOREIGN;
 	return COMMAND_UNKNOWN;
 }
@@ -102,6 +127,14 @@ void command_parse(struct slice line, struct command *out)
 		out->args = after_keyword(out->args, "FROM");
 	else if (out->verb == COMMAND_RCPT)
 		out->args = after_keyword(out->args, "TO");
+}
+
+bool command_is_foreign_head(struct slice head)
+{
+	char c = head.ptr[0];
+
+	/* Blanks alone make an empty line, which is forgiven. */
+	return !is_letter(c) && c != ' ' && c != '\t' && c != '\r';
 }
 
 static bool is_key(struct slice key)

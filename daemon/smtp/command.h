@@ -21,6 +21,7 @@ enum command_verb {
 	COMMAND_HELP,
 	COMMAND_QUIT,
 	COMMAND_AUTH,
+	COMMAND_NOT_OFFERED, /* one of SMTP, but EHLO does not have it */
 	COMMAND_UNKNOWN, /* a word that is no command */
 	COMMAND_FOREIGN, /* HTTP, TLS, binary: not SMTP at all; hang up */
 	COMMAND_N
@@ -42,6 +43,9 @@ struct command_param {
 
 /* `line` is without its line end. */
 void command_parse(struct slice line, struct command *out);
+/* The head of a line whose end has not come, at least one byte: will it be
+ * FOREIGN, whatever follows? */
+bool command_is_foreign_head(struct slice head);
 /*
  * ESMTP parameters "KEY=value KEY"; returns how many, -1 when malformed or
  * more than COMMAND_MAX_PARAMS.

@@ -14,9 +14,6 @@
 
 #include <string.h>
 
-/* RFC 5321 4.5.3.1.6, without the CRLF. */
-#define LINE_MAX_OCTETS 998
-
 /*
  * How far is looked ahead at a time.  A window, because the rest of the buffer
  * would be searched again for each byte of a run of stray CRs.
@@ -75,14 +72,18 @@ static void put_text(
 	memcpy(c->out, p, len);
 	c->out += len;
 	r->line_len += (uint32_t)len;
-	if (r->line_len > LINE_MAX_OCTETS)
+	if (r->line_len > DOT_LINE_MAX)
 		r->line_too_long = true;
+	if (r->in_body && r->line_len > r->longest_body_line)
+		r->longest_body_line = r->line_len;
 }
 
 static void put_line_end(struct dot_reader *r, struct read_cursor *c)
 {
 	*c->out++ = '\r';
 	*c->out++ = '\n';
+	if (r->line_len == 0)
+		r->in_body = true;
 	r->line_len = 0;
 }
 

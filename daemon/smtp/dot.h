@@ -22,12 +22,18 @@
 
 #include "base/base.h"
 
+/* The octets of a line, without its end (RFC 5321 4.5.3.1.6). */
+#define DOT_LINE_MAX 998
+
 struct dot_reader {
 	uint8_t state; /* private */
 	bool lf_session;
 	bool bare_lf, bare_cr, nul; /* seen so far */
 	bool line_too_long; /* over 998 octets, without CRLF */
+	/* The longest line behind the first empty one, without its end. */
+	uint32_t longest_body_line;
 	/* private */
+	bool in_body;
 	bool cr_seen;
 	uint32_t line_len;
 };

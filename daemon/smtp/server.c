@@ -116,6 +116,12 @@ static void on_helo(struct server *s, const struct server_turn *t)
 	server_reply(t->out, SERVER_REPLY, 250, "%s", s->options->hostname);
 }
 
+/* Beyond this machine a password would cross the network in clear. */
+static bool offers_auth(const struct server *s)
+{
+	return s->options->accept_any_auth && s->local;
+}
+
 static void on_ehlo(struct server *s, const struct server_turn *t)
 {
 	server_forget_envelope(s);
@@ -127,7 +133,7 @@ static void on_ehlo(struct server *s, const struct server_turn *t)
 	add_line(t->out, '-', "SIZE %" PRIu64, s->options->max_message_size);
 	add_line(t->out, '-', "8BITMIME");
 	add_line(t->out, '-', "ENHANCEDSTATUSCODES");
-	if (s->options->accept_any_auth)
+	if (offers_auth(s))
 		add_line(t->out, '-', "AUTH PLAIN LOGIN");
 	add_line(t->out, ' ', "HELP");
 }
@@ -176,10 +182,15 @@ static void on_quit(struct server *s, const struct server_turn *t)
 		server_reply(t->out, SERVER_CLOSE, 221, "2.0.0 Bye");
 }
 
+static void refuse_foreign(struct server_out *out)
+{
+	server_reply(out, SERVER_CUT, 554, "5.5.1 This is an SMTP server");
+}
+
 static void on_foreign(struct server *s, const struct server_turn *t)
 {
 	(void)s;
-	server_reply(t->out, SERVER_CUT, 554, "5.5.1 This is an SMTP server");
+	refuse_foreign(t->out);
 }
 
 static void accept_auth(struct server *s, struct server_out *out)
@@ -208,7 +219,7 @@ static void on_auth(struct server *s, const struct server_turn *t)
 	struct slice mechanism = slice_word(&args);
 	bool has_initial = slice_trim(args).len > 0;
 
-	if (!s->options->accept_any_auth)
+	if (!offers_auth(s))
 		server_reply(
 		    t->out, SERVER_REPLY, 502, "5.5.1 AUTH is not offered");
 	else if (slice_caseeq_str(mechanism, "PLAIN") && has_initial)
@@ -271,6 +282,7 @@ static const struct cell table[COMMAND_N][SERVER_N_LINE_STATES] = {
 	                               "RSET NOOP VRFY HELP QUIT")),
 	[COMMAND_QUIT]    = ALWAYS(DO(on_quit)),
 	[COMMAND_AUTH]    = { DO(on_auth),  NESTED,        NESTED },
+	[COMMAND_NOT_OFFERED] = ALWAYS(SAY(502, "5.5.1 Command is not offered")),
 	[COMMAND_UNKNOWN] = ALWAYS(SAY(500, "5.5.2 Command not recognized")),
 	[COMMAND_FOREIGN] = ALWAYS(DO(on_foreign)),
 };
@@ -297,9 +309,30 @@ static void count_errors(struct server *s, struct server_out *out)
 {
 	if (out->code < 400)
 		s->n_errors = 0;
-	else if (out->code >= 500 && out->effect == SERVER_REPLY &&
+	else if (out->code >= 500 && out->effect != SERVER_CUT &&
 	    ++s->n_errors >= SERVER_MAX_ERRORS)
 		server_on_close(s, "4.7.0", "too many errors", out);
+}
+
+/* Ends the session of a peer that talks and talks, and sends no mail. */
+static void count_idle(
+    struct server *s, enum command_verb verb, struct server_out *out)
+{
+	switch (verb) {
+	case COMMAND_HELO:
+	case COMMAND_EHLO:
+	case COMMAND_RSET:
+	case COMMAND_NOOP:
+	case COMMAND_VRFY:
+	case COMMAND_HELP:
+	case COMMAND_AUTH:
+		if (++s->n_idle > SERVER_MAX_IDLE)
+			server_on_close(
+			    s, "4.7.0", "too many commands and no mail", out);
+		break;
+	default:
+		break;
+	}
 }
 
 /* A tab is a blank to legacy programs; no address can have one. */
@@ -323,6 +356,9 @@ static void run_command(struct server *s, const struct server_turn *t)
 	else
 		server_reply(
 		    t->out, SERVER_REPLY, cell->code, "%s", cell->text);
+	if (t->command.verb == COMMAND_DATA && t->out->code >= 400)
+		t->out->effect = SERVER_NO_DATA;
+	count_idle(s, t->command.verb, t->out);
 }
 
 void server_on_line(struct server *s, struct slice line,
@@ -343,6 +379,16 @@ void server_on_line(struct server *s, struct slice line,
 			run_command(s, &t);
 	}
 	count_errors(s, out);
+}
+
+bool server_on_line_head(
+    struct server *s, struct slice head, struct server_out *out)
+{
+	ASSERT(s->state < SERVER_N_LINE_STATES);
+	if (s->auth_pending || !command_is_foreign_head(head))
+		return false;
+	refuse_foreign(out);
+	return true;
 }
 
 void server_on_long_line(struct server *s, struct server_out *out)
@@ -392,7 +438,7 @@ void server_on_content(struct server *s, enum server_content what,
 		ASSERT(detail != NULL);
 		server_reply(
 		    out, SERVER_REPLY, 250, "2.0.0 Ok: queued as %s", detail);
-		s->n_errors = 0;
+		s->n_errors = s->n_idle = 0;
 	} else {
 		server_reply(out, SERVER_REPLY, replies[what].code, "%s %s%s%s",
 		    replies[what].status, replies[what].text,

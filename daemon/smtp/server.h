@@ -21,6 +21,11 @@
 #define SERVER_LINE_MAX 2048
 /* Refused commands in a row before the session is cut off. */
 #define SERVER_MAX_ERRORS 20
+/*
+ * Commands that bring no mail any further (NOOP, RSET, VRFY, HELP, EHLO, AUTH)
+ * from one message to the next, before the session is cut off.
+ */
+#define SERVER_MAX_IDLE 100
 /* Received: fields, beyond which mail is taken to run in a circle. */
 #define SERVER_MAX_HOPS 50
 
@@ -57,6 +62,10 @@ enum server_state {
 enum server_effect {
 	SERVER_REPLY, /* send the reply, go on */
 	SERVER_START_DATA, /* send the 354; what follows is content */
+	/* Send the reply, which refuses DATA.  Was more sent behind that without
+	 * waiting, it is meant as content and must not be run as commands: then
+	 * this is a SERVER_CUT. */
+	SERVER_NO_DATA,
 	SERVER_CLOSE, /* send the reply, close */
 	SERVER_CUT, /* the same, and what is buffered is thrown away */
 };
@@ -87,9 +96,11 @@ struct server {
 	enum server_state state;
 	bool greeted; /* HELO or EHLO came */
 	bool esmtp;
+	bool local; /* on this machine; the owner sets it, AUTH depends on it */
 	bool auth_pending; /* private: inside the AUTH dialogue */
 	uint8_t auth_step;
 	unsigned n_errors; /* 5xx in a row; 4xx count neither way */
+	unsigned n_idle; /* see SERVER_MAX_IDLE */
 	char helo[256]; /* "" before HELO/EHLO */
 	/* The envelope. */
 	char *sender; /* NULL before MAIL, "" is the null sender */
@@ -109,6 +120,12 @@ void server_greeting(const struct server *s, struct server_out *out);
  */
 void server_on_line(struct server *s, struct slice line,
     const struct server_intake *intake, struct server_out *out);
+/*
+ * The head of a line whose end has not come yet: true, and a reply, if it can't
+ * be SMTP.  A TLS client waits for an answer to what has no line end at all.
+ */
+bool server_on_line_head(
+    struct server *s, struct slice head, struct server_out *out);
 /* A line that ended in LF alone, where reject_bare_newline is set: 501 5.5.2 */
 void server_on_bare_newline(struct server *s, struct server_out *out);
 /* A line that is longer than SERVER_LINE_MAX: 500 5.5.2 (once a line). */

@@ -9,9 +9,13 @@ import time
 from crashlib import Failed
 
 
+NOOPS_PER_SESSION = 90
+
+
 class Prober:
     """A client in a process of its own that says NOOP every millisecond, from
-    the moment the relay listens: does its loop ever stall?
+    the moment the relay listens: does its loop ever stall?  It begins a new
+    session now and then, as the relay hangs up on those who only talk.
 
     It runs before everybody else where it may, so that what it measures is
     the relay.  stop() tells the longest wait for an answer, in seconds.
@@ -62,22 +66,32 @@ def stopped(stop):
 
 def probe(port, stop):
     found = {"noops": 0, "worst": 0.0, "at": 0.0, "late": 0.0}
-    with connect_soon(port, stop) as s, s.makefile("rb") as replies:
-        begun = time.monotonic()
-        replies.readline()
-        stop.sendall(b"\n")
-        while not stopped(stop):
-            start = time.monotonic()
-            s.sendall(b"NOOP\r\n")
-            if not replies.readline().startswith(b"250"):
-                raise ConnectionError("no 250 for NOOP")
-            end = time.monotonic()
-            found["noops"] += 1
-            if end - start > found["worst"]:
-                found.update(worst=end - start, at=start - begun)
-            time.sleep(0.001)
-            found["late"] = max(found["late"], time.monotonic() - end - 0.001)
+    begun = None
+    while (s := connect_soon(port, stop)) is not None:
+        with s, s.makefile("rb") as replies:
+            if begun is None:
+                begun = time.monotonic()
+            replies.readline()
+            if found["noops"] == 0:
+                stop.sendall(b"\n")
+            probe_session(found, begun, s, replies, stop)
     return found
+
+
+def probe_session(found, begun, s, replies, stop):
+    for _ in range(NOOPS_PER_SESSION):
+        if stopped(stop):
+            return
+        start = time.monotonic()
+        s.sendall(b"NOOP\r\n")
+        if not replies.readline().startswith(b"250"):
+            raise ConnectionError("no 250 for NOOP")
+        end = time.monotonic()
+        found["noops"] += 1
+        if end - start > found["worst"]:
+            found.update(worst=end - start, at=start - begun)
+        time.sleep(0.001)
+        found["late"] = max(found["late"], time.monotonic() - end - 0.001)
 
 
 def attempts(n, measure, judge):

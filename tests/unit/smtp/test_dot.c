@@ -363,6 +363,37 @@ static void test_line_length_is_noted(void **state)
 	}
 }
 
+/* Header lines are somebody else's care. */
+static void test_longest_body_line(void **state)
+{
+	static const struct {
+		const char *in;
+		unsigned longest;
+	} rows[] = { { ".\r\n", 0 }, { "12345\r\n.\r\n", 0 },
+		{ "12345\r\n\r\n.\r\n", 0 }, { "12345\r\n\r\n1\r\n.\r\n", 1 },
+		{ "12345\r\n\r\n1\r\n..23\r\n\r\n12\r\n.\r\n", 3 },
+		{ "\r\n1234\n123\r\n.\r\n", 4 } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		size_t len = strlen(rows[i].in), used, out_len;
+
+		for (size_t piece = 1; piece <= len; piece++) {
+			struct dot_reader r;
+			char room[DOT_READ_ROOM(64)];
+			bool end = false;
+
+			dot_reader_init(&r, false);
+			for (size_t at = 0; at < len; at += used)
+				end = dot_read(&r, rows[i].in + at,
+				    len - at < piece ? len - at : piece, &used,
+				    room, &out_len);
+			assert_true(end);
+			assert_int_equal(r.longest_body_line, rows[i].longest);
+		}
+	}
+}
+
 static void test_endless_line_of_dots(void **state)
 {
 	const size_t len = 10 * 1000 * 1000;
@@ -560,6 +591,7 @@ int main(void)
 		cmocka_unit_test(test_lf_session),
 		cmocka_unit_test(test_all_short_inputs),
 		cmocka_unit_test(test_line_length_is_noted),
+		cmocka_unit_test(test_longest_body_line),
 		cmocka_unit_test(test_endless_line_of_dots),
 		cmocka_unit_test(test_writer),
 		cmocka_unit_test(test_writer_on_all_short_inputs),

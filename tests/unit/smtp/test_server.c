@@ -145,8 +145,8 @@ static const struct {
 		{ "250 2.1.5 ", R, SERVER_REPLY },
 		{ "250 2.1.5 ", R, SERVER_REPLY } } },
 	[COMMAND_DATA] = { "DATA",
-	    { { "503 5.5.1 ", G, SERVER_REPLY },
-		{ "554 5.5.1 ", M, SERVER_REPLY },
+	    { { "503 5.5.1 ", G, SERVER_NO_DATA },
+		{ "554 5.5.1 ", M, SERVER_NO_DATA },
 		{ "354 ", D, SERVER_START_DATA } } },
 	[COMMAND_RSET] = { "RSET",
 	    { { "250 2.0.0 ", G, SERVER_REPLY },
@@ -172,7 +172,11 @@ static const struct {
 	    { { "502 5.5.1 ", G, SERVER_REPLY },
 		{ "503 5.5.1 ", M, SERVER_REPLY },
 		{ "503 5.5.1 ", R, SERVER_REPLY } } },
-	[COMMAND_UNKNOWN] = { "STARTTLS",
+	[COMMAND_NOT_OFFERED] = { "STARTTLS",
+	    { { "502 5.5.1 ", G, SERVER_REPLY },
+		{ "502 5.5.1 ", M, SERVER_REPLY },
+		{ "502 5.5.1 ", R, SERVER_REPLY } } },
+	[COMMAND_UNKNOWN] = { "FROBNICATE",
 	    { { "500 5.5.2 ", G, SERVER_REPLY },
 		{ "500 5.5.2 ", M, SERVER_REPLY },
 		{ "500 5.5.2 ", R, SERVER_REPLY } } },
@@ -242,6 +246,9 @@ static void test_greeting_and_ehlo(void **state)
 	    "250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 HELP\r\n");
 	server_fini(&f->server);
 	server_init(&f->server, &login);
+	say(f, "EHLO client", "250");
+	assert_null(strstr(f->out.reply, "AUTH"));
+	f->server.local = true;
 	say(f, "EHLO client", "250");
 	assert_non_null(strstr(f->out.reply, "\r\n250-AUTH PLAIN LOGIN\r\n"));
 	assert_null(strstr(f->out.reply, "STARTTLS"));
@@ -562,12 +569,88 @@ static void test_foreign_talk_is_cut(void **state)
 	}
 }
 
+/* Judged by its first byte, and as its whole line will be. */
+static void test_foreign_talk_without_a_line_end(void **state)
+{
+	struct fixture *f = *state;
+
+	for (int c = 0; c < 256; c++) {
+		char head = (char)c;
+		bool is_letter =
+		    (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+		bool is_blank = c == ' ' || c == '\t' || c == '\r';
+		bool cut = server_on_line_head(
+		    &f->server, slice_of(&head, 1), &f->out);
+
+		assert_int_equal(cut, !is_letter && !is_blank);
+		if (!cut)
+			continue;
+		check_reply(&f->out);
+		assert_memory_equal(f->out.reply, "554 5.5.1 ", 10);
+		assert_int_equal(f->out.effect, SERVER_CUT);
+	}
+	server_fini(&f->server);
+	server_init(&f->server, &login);
+	f->server.local = true;
+	/* The alphabet of base64 has more than letters. */
+	say(f, "AUTH PLAIN", "334 ");
+	assert_false(
+	    server_on_line_head(&f->server, slice_str("/+="), &f->out));
+}
+
+/* The text behind a DATA that is refused must not be run. */
+static void test_refused_data_is_told_from_other_refusals(void **state)
+{
+	struct fixture *f = *state;
+
+	say(f, "DATA", "503 ");
+	assert_int_equal(f->out.effect, SERVER_NO_DATA);
+	go_to(f, SERVER_RCPT);
+	say(f, "DATA now", "501 ");
+	assert_int_equal(f->out.effect, SERVER_NO_DATA);
+	say(f, "MAIL FROM:<a@b>", "503 ");
+	assert_int_equal(f->out.effect, SERVER_REPLY);
+	/* They count as the others do. */
+	for (int i = 2; i < SERVER_MAX_ERRORS - 1; i++)
+		say(f, "DATA now", "501 ");
+	say(f, "DATA now", "421 4.7.0 ");
+	assert_int_equal(f->out.effect, SERVER_CLOSE);
+}
+
+static void test_commands_that_bring_no_mail(void **state)
+{
+	static const char *const idle[] = { "NOOP", "RSET", "VRFY x", "HELP",
+		"EHLO x", "HELO x" };
+	struct fixture *f = *state;
+
+	for (int round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < SERVER_MAX_IDLE - 2; i++) {
+			say(f, idle[i % ARRAY_LEN(idle)], "2");
+			assert_int_equal(f->out.effect, SERVER_REPLY);
+		}
+		/* Neither does a transaction that comes to nothing. */
+		say(f, "MAIL FROM:<a@b>", "250 ");
+		say(f, "RSET", "250 ");
+		say(f, "MAIL FROM:<a@b>", "250 ");
+		say(f, "NOOP", "250 ");
+		say(f, "RCPT TO:<c@d>", "250 ");
+		say(f, "DATA", "354 ");
+		if (round == 0)
+			end_content(f, SERVER_CONTENT_OK, "ID");
+		else
+			end_content(f, SERVER_CONTENT_FAILED, NULL);
+	}
+	say(f, "NOOP",
+	    "421 4.7.0 relay.example too many commands and no mail\r\n");
+	assert_int_equal(f->out.effect, SERVER_CLOSE);
+}
+
 static void test_too_many_errors(void **state)
 {
 	struct fixture *f = *state;
 
 	for (int i = 1; i < SERVER_MAX_ERRORS; i++)
-		say(f, i % 2 ? "" : "BDAT 1", "500 5.5.2 ");
+		say(f, i % 2 ? "" : "BDAT 1", i % 2 ? "500 " : "502 ");
 	/* One that succeeds, and the count starts again. */
 	say(f, "NOOP", "250 ");
 	for (int i = 1; i < SERVER_MAX_ERRORS; i++) {
@@ -655,6 +738,8 @@ static void test_auth(void **state)
 
 	server_fini(&f->server);
 	server_init(&f->server, &login);
+	say(f, "AUTH PLAIN AGEAYg==", "502 5.5.1 ");
+	f->server.local = true;
 	say(f, "AUTH PLAIN AGEAYg==", "235 2.7.0 ");
 	say(f, "auth plain", "334 \r\n");
 	say(f, "AGEAYg==", "235 2.7.0 ");
@@ -725,6 +810,9 @@ int main(void)
 		TEST(test_control_bytes),
 		TEST(test_injection),
 		TEST(test_foreign_talk_is_cut),
+		TEST(test_foreign_talk_without_a_line_end),
+		TEST(test_refused_data_is_told_from_other_refusals),
+		TEST(test_commands_that_bring_no_mail),
 		TEST(test_too_many_errors),
 		TEST(test_long_lines_count_as_errors),
 		TEST(test_temporary_refusals_do_not_count),
