@@ -1,5 +1,5 @@
-"""The conversation with local programs: commands and replies, content and its
-one end, and what may not come of a hostile client."""
+"""The conversation with local programs: commands and replies, content, and what
+may not come of a hostile client.  Where content ends: test_intake_corpus.py."""
 
 import re
 import socket
@@ -8,7 +8,7 @@ import ssl
 import pytest
 
 from harness import RCPT, SENDER, message, wait_until
-from intake_helpers import (SMUGGLED, Client, accepted, canonical, contents,
+from intake_helpers import (Client, accepted, canonical, contents,
                             envelope, has_ipv6, stuff, wait_accepted)
 
 EHLO = (b"250-relay.test\r\n250-PIPELINING\r\n250-SIZE 40000000\r\n"
@@ -517,126 +517,6 @@ def test_refused_bytes_are_refused_after_the_true_end(relay, sesd, byte,
         c.quit()
     assert len(wait_accepted(s, 1)) == 1
     r.wait_empty()
-
-
-# --- where content ends, and where it doesn't ---
-
-# Name, what stands between a body and commands that must stay text, the reply,
-# and what becomes of it in an accepted message.  "LF" marks those that have a
-# bare LF, and no worse: "reject" refuses them.
-NO_ENDS = [
-    ("lf.lf", b"\n.\n", "LF", b"\r\n.\r\n"),
-    ("lf.crlf", b"\n.\r\n", "LF", b"\r\n.\r\n"),
-    ("crlf.lf", b"\r\n.\n", "LF", b"\r\n.\r\n"),
-    ("cr.cr", b"\r.\r", "550", None),
-    ("cr.crlf", b"\r.\r\n", "550", None),
-    ("crlf.cr", b"\r\n.\r", "550", None),
-    ("lf.cr", b"\n.\r", "550", None),
-    ("cr.lf", b"\r.\n", "550", None),
-    ("crlf.crcrlf", b"\r\n.\r\r\n", "550", None),
-    ("crcrlf.crcrlf", b"\r\r\n.\r\r\n", "550", None),
-    ("crlf-nul.crlf", b"\r\n\0.\r\n", "550", None),
-    ("crlf.nul-crlf", b"\r\n.\0\r\n", "550", None),
-    ("crlf.cr-nul-lf", b"\r\n.\r\0\n", "550", None),
-    ("cr-nul-lf.crlf", b"\r\0\n.\r\n", "550", None),
-    ("dot-blank", b"\r\n. \r\n", "250", b"\r\n \r\n"),
-    ("blank-dot", b"\r\n .\r\n", "250", b"\r\n .\r\n"),
-    ("dot-tab", b"\r\n.\t\r\n", "250", b"\r\n\t\r\n"),
-    ("two-dots", b"\r\n..\r\n", "250", b"\r\n.\r\n"),
-    ("lf-two-dots-lf", b"\n..\n", "LF", b"\r\n.\r\n"),
-    ("vt.vt", b"\x0b.\x0b", "250", b"\x0b.\x0b"),
-    ("ff.ff", b"\x0c.\x0c", "250", b"\x0c.\x0c"),
-    ("nel.nel", b"\x85.\x85", "250", b"\x85.\x85"),
-    ("ls.ls", "\u2028.\u2028".encode(), "250", "\u2028.\u2028".encode()),
-    ("lflf.crlf", b"\n\n.\r\n", "LF", b"\r\n\r\n.\r\n"),
-    ("crlf.lf.crlf", b"\r\n.\n.\r\n", "LF", b"\r\n.\r\n.\r\n"),
-    ("no line end", b".", "250", b"."),
-]
-SMUGGLE = (b"MAIL FROM:<" + SMUGGLED.encode() + b">\r\n"
-           b"RCPT TO:<" + SMUGGLED.encode() + b">\r\nDATA\r\n"
-           b"From: " + SMUGGLED.encode() + b"\r\n\r\nsmuggled\r\n")
-HEAD = b"From: app@example.com\r\nSubject: %s\r\n\r\n"
-
-
-def run_corpus(relay, bytewise, before=b""):
-    """{name: first reply}; every session must be in step afterwards."""
-    got = {}
-    for name, end, _, _ in NO_ENDS:
-        content = HEAD % name.encode() + before + b"body" + end + SMUGGLE
-        with Client(relay.port) as c:
-            c.ehlo().begin(sender=f"{name.replace(' ', '-')}@example.com")
-            if bytewise:
-                at = content.index(b"body" + end)
-                c.send(content[:at])
-                c.send_bytewise(content[at:at + len(end) + 12])
-                c.send(content[at + len(end) + 12:-2])
-                c.send_bytewise(content[-2:] + b".\r\n")
-            else:
-                c.send(content + b".\r\n")
-            got[name] = c.reply()[:3].decode()
-            c.in_step()
-            c.quit()
-    return got
-
-
-@pytest.mark.parametrize("bytewise", [False, True],
-                         ids=["one segment", "bytewise"])
-@pytest.mark.parametrize("mode", ["normalize", "reject"])
-def test_nothing_else_ends_the_data(relay, sesd, mode, bytewise):
-    s = sesd()
-    r = relay(s, config={"smtp.bare_newline": f'"{mode}"'})
-    lf = "250" if mode == "normalize" else "550"
-    want = {name: lf if code == "LF" else code
-            for name, _, code, _ in NO_ENDS}
-    assert run_corpus(r, bytewise) == want
-    expected = {HEAD % name.encode() + b"body" + text + SMUGGLE
-                for name, _, code, text in NO_ENDS
-                if want[name] == "250"}
-    wait_accepted(s, len(expected))
-    r.wait_empty()
-    assert len(s.messages()) == len(expected)
-    assert SMUGGLED not in str([(e["from"], e["rcpts"]) for e in s.messages()])
-    assert set(contents(s)) == expected
-    assert r.dead_letters() == []
-
-
-@pytest.mark.parametrize("bytewise", [False, True],
-                         ids=["one segment", "bytewise"])
-def test_nothing_else_ends_what_is_discarded(relay, sesd, bytewise):
-    """The same while a message that is too large is thrown away."""
-    s = sesd()
-    r = relay(s, config={"smtp.max_message_size": '"1K"'})
-    got = run_corpus(r, bytewise, before=(b"x" * 98 + b"\r\n") * 11)
-    assert got == {name: "552" for name, *_ in NO_ENDS}
-    r.send()
-    assert [e["from"] for e in wait_accepted(s, 1)] == [SENDER]
-
-
-@pytest.mark.parametrize("before,bytewise", [
-    (b"bare\rCR\r\n", False), (b"bare\rCR\r\n", True), (b"\0\r\n", False)])
-def test_nothing_else_ends_what_is_refused_already(relay, sesd, before,
-                                                   bytewise):
-    s = sesd()
-    r = relay(s)
-    got = run_corpus(r, bytewise, before)
-    assert got == {name: "550" for name, *_ in NO_ENDS}
-    r.send()
-    assert [e["from"] for e in wait_accepted(s, 1)] == [SENDER]
-
-
-def test_stray_cr_before_the_true_end(relay, sesd):
-    """CR CRLF.CRLF is an end: that message is refused, the next is mail."""
-    s = sesd()
-    r = relay(s)
-    with Client(r.port) as c:
-        c.ehlo().begin()
-        c.send(message(b"body\r\r\n.\r\n") + envelope("next@example.com") +
-               stuff(message()))
-        assert c.reply().startswith(b"550 5.5.2 ")
-        assert [x[:3] for x in c.replies(3)] == [b"250", b"250", b"354"]
-        accepted(c.reply())
-        c.in_step()
-    assert [e["from"] for e in wait_accepted(s, 1)] == ["next@example.com"]
 
 
 # --- who is no mail program ---
