@@ -260,17 +260,25 @@ static void on_logged_in(
 /*
  * Intake lets no such address pass, but the spool is read back from a disk
  * that others may have written to: one byte too many is a command too many.
+ * Inside a quoted local part '>' ends no path.
  */
 static bool address_fits(const char *addr)
 {
+	bool quoted = false, escaped = false;
 	size_t len = strlen(addr);
 
 	if (len > ADDR_MAX)
 		return false;
-	for (size_t i = 0; i < len; i++)
-		if (addr[i] < 0x20 || addr[i] > 0x7e || addr[i] == '>')
+	for (size_t i = 0; i < len; i++) {
+		char c = addr[i];
+
+		if (c < 0x20 || c > 0x7e || (c == '>' && !quoted))
 			return false;
-	return true;
+		if (c == '"' && !escaped)
+			quoted = !quoted;
+		escaped = quoted && c == '\\' && !escaped;
+	}
+	return !quoted;
 }
 
 /* RCPT for the next recipient, or what follows the last one. */

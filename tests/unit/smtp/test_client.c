@@ -502,10 +502,27 @@ static void test_refused_at_the_dot(void **state)
 	assert_false(p.out.settle);
 }
 
+/* Intake takes it: here '>' ends nothing, nor does an escaped quote. */
+static void test_quoted_address(void **state)
+{
+	struct peer p;
+
+	(void)state;
+	login(&p);
+	p.mail.sender = "\"a>b\"@x.example";
+	p.mail.n_rcpts = 1;
+	p.rcpts[0] = "\"a\\\">b\"@x.example";
+	send_mail(&p);
+	assert_says(&p, "MAIL FROM:<\"a>b\"@x.example> BODY=8BITMIME");
+	hear(&p, "250 Ok");
+	assert_says(&p, "RCPT TO:<\"a\\\">b\"@x.example>");
+}
+
 static void test_hostile_addresses(void **state)
 {
 	static const char *const bad[] = { "a@x>\r\nRCPT TO:<evil@x", "a\n@x",
-		"a\r@x", "a>@x", "a\x01@x", "a\x7f@x", "\xc3\xa4@x", "\t@x" };
+		"a\r@x", "a>@x", "a\x01@x", "a\x7f@x", "\xc3\xa4@x", "\t@x",
+		"\"a>@x", "\"a\\\">@x", "\"a\"b>@x", "\"\\\x7f\"@x" };
 	char long_address[256];
 	struct peer p;
 
@@ -1072,6 +1089,7 @@ int main(void)
 		cmocka_unit_test(test_all_recipients_refused),
 		cmocka_unit_test(test_rcpt_ends_the_transaction),
 		cmocka_unit_test(test_refused_at_the_dot),
+		cmocka_unit_test(test_quoted_address),
 		cmocka_unit_test(test_hostile_addresses),
 		cmocka_unit_test(test_longest_addresses_fit),
 		cmocka_unit_test(test_every_cell),
