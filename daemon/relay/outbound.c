@@ -205,7 +205,7 @@ static void follow(struct outbound *o, struct client_out *out)
 	if (out->send_body) {
 		dot_writer_init(&o->dot);
 		o->body_offset = 0;
-		o->body_queued = false;
+		o->body_queued = o->begun_early = false;
 		outbound_path_begin(o, PATH_BODY);
 		outbound_feed(o);
 	}
@@ -344,7 +344,7 @@ static void check_body_sent(struct outbound *o)
 	client_on_body_sent(&o->client);
 	note_step(o);
 	/* What ends behind the dot but began before is no answer to it. */
-	if (o->parser.n_lines > 0)
+	if (o->parser.n_lines > 0 || o->begun_early)
 		outbound_lose(
 		    o, LOSS_PROTOCOL, "a reply began within the content");
 	else
@@ -442,6 +442,8 @@ static void read_replies(struct outbound *o)
 		if (!take_line(o, line))
 			return;
 	}
+	o->begun_early =
+	    o->client.state == CLIENT_BODY && !conn_input_empty(o->conn);
 	if (rc < 0)
 		outbound_lose(
 		    o, LOSS_PROTOCOL, "an endless line instead of a reply");

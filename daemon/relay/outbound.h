@@ -97,6 +97,7 @@ struct outbound {
 	uint64_t dot_position; /* conn_written() beyond it: the dot has left */
 	uint64_t body_end; /* conn_written() at it: all is handed over */
 	bool body_queued; /* content and dot are in the output buffer */
+	bool begun_early; /* BODY: a line has begun that is no reply to it */
 	struct body large; /* chunk that is being read, or is next */
 	bool reading; /* spool_read_large() is under way */
 	uint64_t reading_id; /* for which message */
