@@ -130,6 +130,34 @@ $(B)/tests/unit/$(call unit_dir,$(1))/$(basename $(notdir $(1))): \
 endef
 $(foreach t,$(wildcard tests/unit/*/test_*.c),$(eval $(call unit_rule,$(t))))
 
+# tests/fuzz/fuzz_X.c: with replay.c's main() here, with libFuzzer's in
+# `make fuzz`, which builds them with clang in a variant of its own.
+fuzz_names := $(patsubst tests/fuzz/fuzz_%.c,%, \
+	$(wildcard tests/fuzz/fuzz_*.c))
+fuzz_shared := $(patsubst %.c,$(B)/%.o, \
+	$(filter-out tests/fuzz/fuzz_%.c tests/fuzz/fake_%.c \
+	tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c)))
+fuzz_replays := $(patsubst %,$(B)/fuzz/replay-%,$(fuzz_names))
+fuzz_targets := $(patsubst %,$(B)/fuzz/fuzz-%,$(fuzz_names))
+$(B)/fuzz.a: $(fuzz_shared)
+$(fuzz_replays): $(B)/fuzz/replay-%: $(B)/tests/fuzz/fuzz_%.o \
+	$(B)/tests/fuzz/replay.o $(B)/fuzz.a $(daemon_a)
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(CC) $(all_ldflags) -o $@ $(filter %.o,$^) \
+		$(filter %.a,$^) $(pc_libs)
+$(fuzz_targets): $(B)/fuzz/fuzz-%: $(B)/tests/fuzz/fuzz_%.o $(B)/fuzz.a \
+	$(daemon_a)
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(CC) $(all_ldflags) -fsanitize=fuzzer -o $@ $(filter %.o,$^) \
+		$(filter %.a,$^) $(pc_libs)
+# These drive the relay without net/.
+$(foreach n,client server,$(B)/fuzz/replay-$(n) $(B)/fuzz/fuzz-$(n)): \
+	$(B)/tests/fuzz/fake_conn.o
+.PHONY: build-fuzz
+build-fuzz: $(fuzz_targets)
+
 unit_floors := unit-base unit-smtp unit-policy unit-queue unit-net \
 	unit-relay unit-daemon
 .PHONY: unit $(unit_floors)
@@ -152,21 +180,21 @@ check:
 	@$(again) WERROR=1 -j$(jobs) programs tools build-unit
 	@$(again) check-all
 .PHONY: build-unit
-build-unit: $(unit_tests)
+build-unit: $(unit_tests) $(fuzz_replays)
 
 ifeq ($(SAN),)
 check-all:
 	@$(again) lint
-	@$(again) unit
+	@$(again) unit fuzz-replay
 	@$(again) e2e
 	@$(again) crash-sample
 	@$(again) faults-sample
 	@$(MAKE) --no-print-directory SAN=address,undefined -j$(jobs) \
 		build-unit
-	@$(MAKE) --no-print-directory SAN=address,undefined unit
+	@$(MAKE) --no-print-directory SAN=address,undefined unit fuzz-replay
 	@echo "check: all passed"
 else
-check-all: unit e2e
+check-all: unit fuzz-replay e2e
 	@echo "check ($(SAN)): all passed"
 endif
 
@@ -225,6 +253,22 @@ crash:
 crash-sample:
 	@$(crash_run) --sample $(ONLY)
 
+# The committed inputs of the fuzz targets, once each.
+.PHONY: fuzz-replay fuzz
+fuzz-replay: $(fuzz_replays)
+	@tests/fuzz/replay.sh $^
+
+# Each fuzz target for TIME seconds; `make fuzz ONLY="dot path"` runs some.
+TIME ?= 60
+fuzz_san := fuzzer-no-link,address,undefined
+fuzz:
+	@scripts/setup.sh fuzz
+	@$(MAKE) --no-print-directory -j$(jobs) CC=clang SAN=$(fuzz_san) \
+		CFLAGS="-fprofile-instr-generate -fcoverage-mapping" \
+		LDFLAGS=-fprofile-instr-generate build-fuzz
+	@BUILD=build/san-$(subst $(comma),-,$(fuzz_san))-clang \
+		$(PYTHON) tests/fuzz/run.py --time $(TIME) $(ONLY)
+
 # Every stage of a session with SES times every fault, as a table: two minutes.
 # `make faults ONLY="--stage dot --fault RST"` runs some.
 faults_run = BUILD=$(B) $(PYTHON) tests/faults/run.py
@@ -241,7 +285,8 @@ fresh:
 	tests/fresh.sh
 
 c_files := $(sort $(wildcard daemon/*.[ch] daemon/*/*.[ch] tests/ses/*.[ch] \
-	tests/bench/*.[ch] tests/crash/*.[ch] tests/unit/*/*.[ch]))
+	tests/bench/*.[ch] tests/crash/*.[ch] tests/fuzz/*.[ch] \
+	tests/unit/*/*.[ch]))
 sh_files := $(sort $(wildcard scripts/*.sh tests/*.sh tests/*/*.sh)) .ci/run
 tidy_files := $(filter %.c,$(filter-out tests/unit/%,$(c_files)))
 .PHONY: lint-floors lint-format lint-shell lint-cppcheck lint-tidy lint-man \
@@ -264,7 +309,7 @@ lint-cppcheck:
 		--include=tests/lint/cppcheck.h --suppressions-list=tests/lint/cppcheck.txt \
 		--error-exitcode=1 -Idaemon -D_GNU_SOURCE \
 		-DSESRELAYD_VERSION='"x"' daemon tests/ses tests/bench \
-		tests/crash \
+		tests/crash tests/fuzz \
 		&& echo "cppcheck: ok"
 tidy_stamps := $(patsubst %.c,$(B)/tidy/%.ok,$(tidy_files))
 lint-tidy: $(tidy_stamps)
@@ -324,6 +369,7 @@ help:
 	@echo "make account      password refused, daily quota used up, under load"
 	@echo "make crash        kill -9, power cuts, failing disks, the clock, ..."
 	@echo "make faults       what SES or the network may do, stage by stage"
+	@echo "make fuzz         libFuzzer, TIME=60 s a target, ONLY=\"dot path\""
 	@echo "make fresh        make demo and make check on fresh Debian roots"
 	@echo "make lint format  checks and layout of the source"
 	@echo "make install uninstall (PREFIX, DESTDIR)"

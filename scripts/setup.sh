@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that a make target needs and that are missing.
 #
-#   scripts/setup.sh build|demo|check
+#   scripts/setup.sh build|demo|check|fuzz
 #
 # As root it installs them (no service is started by that); otherwise it prints
 # the one command that does, and fails.  With everything there it is silent and
@@ -11,18 +11,21 @@ set -eu
 build="gcc make pkg-config libc6-dev libevent-dev libssl-dev libconfig-dev
 libjansson-dev libxxhash-dev"
 demo="$build openssl python3 libpython3.11-testsuite curl msmtp swaks"
-check="$demo libcmocka-dev python3-pytest clang libclang-rt-14-dev clang-tidy
-clang-format cppcheck shellcheck mandoc s-nail mutt bsd-mailx postfix
+check="$demo libcmocka-dev python3-pytest clang clang-tidy clang-format
+cppcheck shellcheck mandoc s-nail mutt bsd-mailx postfix
 sasl2-bin libsasl2-modules strace procps python3-pytest-xdist netcat-openbsd
 e2fsprogs xfsprogs util-linux mount nbdkit libnbd-bin fuse3 faketime
 nftables iproute2 ethtool"
+# The runtime of libFuzzer and the sanitizers, and llvm-cov.
+fuzz="$build python3 clang libclang-rt-14-dev llvm"
 
 case ${1-} in
 build) want=$build ;;
 demo) want=$demo ;;
 check) want=$check ;;
+fuzz) want=$fuzz ;;
 *)
-	echo "usage: $0 build|demo|check" >&2
+	echo "usage: $0 build|demo|check|fuzz" >&2
 	exit 64
 	;;
 esac

@@ -1,0 +1,133 @@
+#!/usr/bin/python3
+"""Writes the seeds of the fuzz targets that are made, not found:
+tests/fuzz/corpus/TARGET/seed-NAME.  What a seed's first bytes mean is told at
+the top of fuzz_TARGET.c.  Run it after a target's format has changed."""
+
+import pathlib
+
+CORPUS = pathlib.Path(__file__).resolve().parent / "corpus"
+
+
+def seed(target, name, data):
+    if isinstance(data, str):
+        data = data.encode("latin-1")
+    directory = CORPUS / target
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / f"seed-{name}").write_bytes(data)
+
+
+# --- dot: content whose end is doubtful, in sessions of CRLF and of LF ---
+
+ENDS = {
+    "true": "a\r\n.\r\n", "empty": ".\r\n", "lf-dot-lf": "a\n.\nMAIL",
+    "lf-dot-crlf": "a\n.\r\nb\r\n.\r\n", "crlf-dot-lf": "a\r\n.\nb\r\n.\r\n",
+    "crlf-dot-cr": "a\r\n.\rb\r\n.\r\n", "cr-dot-cr": "a\r.\rb\r\n.\r\n",
+    "cr-dot-crlf": "a\r.\r\nb\r\n.\r\n", "crcrlf": "a\r\r\n.\r\r\nb\r\n.\r\n",
+    "nul": "a\0\r\n.\0\r\n\0.\r\n\r\n.\r\n", "dots": "..\r\n...\r\n....\r\n.\r\n",
+    "lf-dots": "a\n..\n...\n.b\n.\n", "blank": "\r\n\r\n . \r\n.\r\n",
+    "long": "x" * 997 + "\r\n" + "y" * 999 + "\r\n.\r\n",
+    "window": "z" * 255 + "\r\n.\r" + "z" * 256 + "\n.\r\n",
+}
+for name, text in ENDS.items():
+    seed("dot", name, b"\x06" + text.encode("latin-1"))
+    seed("dot", name + "-lf", b"\x03" + text.encode("latin-1"))
+
+# --- path ---
+
+PATHS = [
+    "MAIL FROM:<a@example.com>", "MAIL FROM:<> SIZE=12 BODY=8BITMIME",
+    "MAIL FROM: a@example.com AUTH=<>", "RCPT TO:<@one,@two:a@example.com>",
+    'RCPT TO:<"a>b\\" c"@example.com>', "RCPT TO:<root>",
+    "MAIL FROM:<a@[192.0.2.1]> SIZE=99999999999999999999",
+    "RCPT TO:<a@[IPv6:2001:db8::1]> NOTIFY=NEVER", "mail from : <a@b> X",
+    "RCPT TO:<a@b>\rRCPT TO:<c@d>", "RCPT TO:<" + "a" * 65 + "@b>",
+    "MAIL FROM:<a@" + "b" * 63 + ".c> BODY=7BIT BODY", "RCPT TO:<\xe4@b>",
+]
+for i, text in enumerate(PATHS):
+    for flags in 0, 3:
+        seed("path", f"{i}-{flags}", bytes([flags]) + text.encode("latin-1"))
+
+# --- reply, classify ---
+
+REPLIES = [
+    "250 Ok\r\n", "250-a\r\n250-SIZE 1000\r\n250-AUTH PLAIN LOGIN\r\n"
+    "250-8BITMIME\r\n250-STARTTLS\r\n250 Ok\r\n", "250\r\n220-\r\n220\r\n",
+    "250-a\r\n251 b\r\n", "2500 no\r\n", "250+no\r\n", "199 a\r\n", "260 a\r\n",
+    "600 a\r\n", "250 a\0b\r\n", "250 x\n554 5.7.1 y\r\n", "HTTP/1.1 400\r\n",
+    "354 go\r\n354\t\r\n", "454 4.7.0 Throttling failure: Maximum sending "
+    "rate exceeded.\r\n", "454 Throttling failure: Daily message quota "
+    "exceeded.\r\n", "421 4.4.2 Timeout\r\n", "535 Authentication "
+    "Credentials Invalid\r\n", "554 Message rejected: Email address is not "
+    "verified.\r\n", "530 Authentication required\r\n", "552 5.3.4 Message "
+    "too long\r\n", "554 Access denied: User `arn:aws:iam::1:user/x' is not "
+    "authorized\r\n", "454 Temporary authentication failure\r\n", "550 5.1.1 "
+    "no\r\n", "501 Invalid RCPT TO address provided\r\n", "451 4.4.2 later\r\n",
+    "554 Sending paused for this account.\r\n", "451 Timeout\r\n",
+    "250 " + "y" * 600 + "\r\n", "250-z\r\n" * 130,
+]
+for i, text in enumerate(REPLIES):
+    seed("reply", str(i), b"\x03" + text.encode("latin-1"))
+    for phase in 5, 7, 8, 9, 11:
+        seed("classify", f"{i}-{phase}",
+             bytes([phase, 0, 2]) + text.replace("\r", "").encode("latin-1"))
+
+# --- scan, log, dsn ---
+
+HEADERS = (
+    "Received: from a by b;\r\n\tx\r\nFrom: a@b\r\nDate : now\r\n"
+    "Message-ID:\r\n <a@b>\r\nTo: c\r\nAuto-Submitted: (x) auto-replied\r\n"
+    "DKIM-Signature: v=1\r\n\r\nbody\r\n"
+)
+seed("scan", "mail", "\x03app\nlocalhost[127.0.0.1]\n" + HEADERS)
+seed("scan", "no-body", "\x02" + "h" * 300 + "\n\n" + HEADERS[:-8])
+seed("scan", "no-field", "\x00\xff\x01\n\t\nSubject: x\r\nhello world\r\n")
+seed("scan", "folded-first", "\x01a\nb\n x: y\r\n\r\n")
+VALUES = "a@example.com\n5.1.1\n550 5.1.1 no\ntimeout\nb@example.com\n" \
+    "relay.example.com\npostmaster@example.com\ns@example.com\nid@x\n" \
+    "ses[192.0.2.1]:587\nwhat to do\n"
+for flags in 0, 1, 14, 15:
+    seed("dsn", f"{flags}", chr(flags) + VALUES + HEADERS)
+seed("dsn", "binary", "\x0f" + VALUES.replace("o", "\xff\x01") + "X: \xe4" * 99)
+for flags in range(10):
+    seed("log", str(flags), bytes([flags, 132 + flags]) +
+         b"a\\\x01\xc3\xa4\n<b>\n12\n(c)\n\xed\xa0\x80\n-1.5\n")
+
+# --- client: operations, see operate() ---
+
+HELLO, EHLO, EHLO_TLS, OK, READY, LOGGED_IN, GO, TAKEN = 0, 1, 2, 3, 4, 5, 7, 8
+FLUSH, SECURED, END, MAIL, RECORD, DISK, QUIT = 3, 5, 6, 7, 8, 10, 11
+
+
+def says(*replies):
+    return b"".join(bytes([0, r]) for r in replies)
+
+
+def raw(text):
+    return bytes([2, len(text)]) + text.encode("latin-1")
+
+
+LOGIN = b"\0" + says(HELLO, EHLO, READY) + bytes([SECURED]) + \
+    says(EHLO_TLS, LOGGED_IN)
+WRAPPED = b"\1" + bytes([SECURED]) + says(HELLO, EHLO_TLS, LOGGED_IN)
+ONE = bytes([MAIL, 2, 12]) + b"a: b\r\n\r\n.x\r\n"
+TWO = bytes([MAIL, 38, 12]) + b"a: b\r\n\r\n.x\r\n"
+seed("client", "delivered", LOGIN + ONE + says(OK, OK, GO, TAKEN, 3) +
+     bytes([RECORD, QUIT]) + says(4))
+seed("client", "two", WRAPPED + ONE + says(OK, OK, GO, TAKEN) + TWO +
+     says(OK, OK, OK, GO) + bytes([RECORD]) + says(TAKEN))
+seed("client", "large", WRAPPED + TWO + says(OK, OK, OK, GO, TAKEN))
+seed("client", "lost", LOGIN + ONE + says(OK, OK, GO) +
+     bytes([FLUSH, END, 1]))
+seed("client", "half-sent", LOGIN + ONE + says(OK, OK, GO) +
+     bytes([4, 14, END, 0]))
+seed("client", "early", LOGIN + ONE + says(OK, OK, GO) + raw("250 ok\r\n"))
+seed("client", "injected", b"\0" + says(HELLO, EHLO) +
+     raw("220 go\r\n250 injected\r\n"))
+for i, reply in enumerate((9, 10, 11, 12, 13, 14, 16, 17)):
+    for n, before in enumerate(((), (OK,), (OK, OK), (OK, OK, GO))):
+        seed("client", f"refused-{n}-{i}",
+             LOGIN + ONE + says(*before, reply, 3, 3))
+seed("client", "login", b"\0" + says(HELLO, EHLO, READY) + bytes([SECURED]) +
+     says(15, 6, 6, LOGGED_IN))
+seed("client", "no-disk", WRAPPED + TWO + says(OK, OK, OK) +
+     bytes([DISK | 16]) + says(GO))
