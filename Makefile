@@ -174,7 +174,7 @@ jobs := $(shell nproc)
 again = $(MAKE) --no-print-directory SAN=$(SAN) CC=$(CC)
 
 .PHONY: check check-all e2e demo load outage rotation fleet account crash lint \
-	format fresh
+	format fresh clients
 check:
 	@scripts/setup.sh check
 	@$(again) WERROR=1 -j$(jobs) programs tools build-unit
@@ -280,6 +280,13 @@ faults:
 faults-sample: $(programs) $(tools)
 	@$(faults_run) --sample
 
+# Programs of many languages hand in mail, as a table: four minutes, and a
+# gigabyte of packages.  `make clients ONLY=curl` runs some.
+clients:
+	@scripts/setup.sh clients
+	@$(again) -j$(jobs) programs tools
+	@BUILD=$(B) $(PYTHON) tests/clients/run.py $(ONLY)
+
 # The whole set-up on fresh Debian 12 roots; needs root and debootstrap.
 fresh:
 	tests/fresh.sh
@@ -287,7 +294,8 @@ fresh:
 c_files := $(sort $(wildcard daemon/*.[ch] daemon/*/*.[ch] tests/ses/*.[ch] \
 	tests/bench/*.[ch] tests/crash/*.[ch] tests/fuzz/*.[ch] \
 	tests/unit/*/*.[ch]))
-sh_files := $(sort $(wildcard scripts/*.sh tests/*.sh tests/*/*.sh)) .ci/run
+sh_files := $(sort $(wildcard scripts/*.sh tests/*.sh tests/*/*.sh \
+	tests/*/*/*.sh)) .ci/run
 tidy_files := $(filter %.c,$(filter-out tests/unit/%,$(c_files)))
 .PHONY: lint-floors lint-format lint-shell lint-cppcheck lint-tidy lint-man \
 	lint-clang
@@ -370,6 +378,7 @@ help:
 	@echo "make crash        kill -9, power cuts, failing disks, the clock, ..."
 	@echo "make faults       what SES or the network may do, stage by stage"
 	@echo "make fuzz         libFuzzer, TIME=60 s a target, ONLY=\"dot path\""
+	@echo "make clients      mail from real programs (installs many packages)"
 	@echo "make fresh        make demo and make check on fresh Debian roots"
 	@echo "make lint format  checks and layout of the source"
 	@echo "make install uninstall (PREFIX, DESTDIR)"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that a make target needs and that are missing.
 #
-#   scripts/setup.sh build|demo|check|fuzz
+#   scripts/setup.sh build|demo|check|fuzz|clients
 #
 # As root it installs them (no service is started by that); otherwise it prints
 # the one command that does, and fails.  With everything there it is silent and
@@ -18,14 +18,24 @@ e2fsprogs xfsprogs util-linux mount nbdkit libnbd-bin fuse3 faketime
 nftables iproute2 ethtool"
 # The runtime of libFuzzer and the sanitizers, and llvm-cov.
 fuzz="$build python3 clang libclang-rt-14-dev llvm"
+# Heavy ones, of which each brings a program that sends mail.
+clients="$check bash perl ruby php-cli libphp-phpmailer golang-go
+openjdk-17-jdk-headless libmail-java libactivation-java bzip2
+netcat-traditional libauthen-sasl-perl libmime-lite-perl nodejs
+node-nodemailer cron at git git-email"
 
 case ${1-} in
 build) want=$build ;;
 demo) want=$demo ;;
 check) want=$check ;;
 fuzz) want=$fuzz ;;
+clients)
+	want=$clients
+	# There are packages of nodejs that have npm in them.
+	command -v npm >/dev/null || want="$want npm"
+	;;
 *)
-	echo "usage: $0 build|demo|check|fuzz" >&2
+	echo "usage: $0 build|demo|check|fuzz|clients" >&2
 	exit 64
 	;;
 esac

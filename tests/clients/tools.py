@@ -1,0 +1,152 @@
+"""What must be made before the clients can run, in the directory of the run:
+nodemailer by npm, the compiled programs, and a busybox with its sendmail,
+which Debian's is built without; and the version of each client."""
+
+import pathlib
+import re
+import shutil
+import subprocess
+
+PROGRAMS = pathlib.Path(__file__).with_name("programs")
+JARS = "/usr/share/java/javax.mail.jar:/usr/share/java/javax.activation.jar"
+SOURCES = """Types: deb-src
+URIs: {uris}
+Suites: bookworm
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+"""
+
+
+def run(argv, where=None, **kwargs):
+    done = subprocess.run([str(a) for a in argv], cwd=where, text=True,
+                          capture_output=True, timeout=300, **kwargs)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(map(str, argv))}:\n"
+                         f"{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def debian_mirror():
+    """Where this machine's own packages come from."""
+    for line in run(["apt-get", "indextargets", "--format", "$(SITE)",
+                     "Created-By: Packages"]).splitlines():
+        if line and "security" not in line:
+            return line
+    return "http://deb.debian.org/debian"
+
+
+def build_busybox(directory):
+    """Of Debian's source, with this one applet."""
+    (directory / "lists").mkdir(parents=True)
+    sources = directory / "sources.list.d"
+    sources.mkdir()
+    (sources / "debian.sources").write_text(
+        SOURCES.format(uris=debian_mirror()))
+    apt = ["apt-get", "-q", "-o", "Dir::Etc::sourcelist=-",
+           "-o", f"Dir::Etc::sourceparts={sources}",
+           "-o", f"Dir::State::lists={directory / 'lists'}",
+           "-o", f"Dir::Cache={directory}",
+           "-o", "APT::Sandbox::User=root"]
+    run([*apt, "update"], directory)
+    run([*apt, "source", "--download-only", "busybox"], directory)
+    archive = next(directory.glob("busybox_*.orig.tar.*"))
+    run(["tar", "xf", archive], directory)
+    tree = next(p for p in directory.glob("busybox-*") if p.is_dir())
+    run(["make", "allnoconfig"], tree)
+    config = (tree / ".config").read_text()
+    (tree / ".config").write_text(config.replace(
+        "# CONFIG_SENDMAIL is not set", "CONFIG_SENDMAIL=y").replace(
+        "# CONFIG_LONG_OPTS is not set", "CONFIG_LONG_OPTS=y"))
+    run(["make", "oldconfig"], tree, input="\n" * 500)
+    run(["make", "-j2", "busybox"], tree)
+    return tree / "busybox"
+
+
+class Tools:
+    """Each is made when it is first asked for."""
+
+    def __init__(self, directory):
+        self.dir = directory
+
+    def _make(self, name, maker):
+        if name not in self.__dict__:
+            self.__dict__[name] = maker()
+        return self.__dict__[name]
+
+    @property
+    def busybox(self):
+        return self._make("_busybox",
+                          lambda: build_busybox(self.dir / "busybox"))
+
+    @property
+    def go(self):
+        def build():
+            out = self.dir / "go-client"
+            env = {"PATH": "/usr/bin:/bin", "HOME": str(self.dir),
+                   "GOCACHE": str(self.dir / "go-cache")}
+            run(["go", "build", "-o", out, PROGRAMS / "smtp.go"], self.dir,
+                env=env)
+            return out
+        return self._make("_go", build)
+
+    @property
+    def java_path(self):
+        def build():
+            out = self.dir / "java"
+            run(["javac", "-cp", JARS, "-d", out, PROGRAMS / "Mail.java"])
+            return f"{JARS}:{out}"
+        return self._make("_java", build)
+
+    @property
+    def npm(self):
+        def install():
+            where = self.dir / "npm"
+            where.mkdir()
+            run(["npm", "install", "--silent", "--no-audit", "--no-fund",
+                 "--prefix", where, "nodemailer"], where)
+            return where / "node_modules/nodemailer"
+        return self._make("_npm", install)
+
+    @property
+    def debian(self):
+        return pathlib.Path("/usr/share/nodejs/nodemailer")
+
+    def versions(self):
+        """{client: its version in a word}."""
+        def first(argv, pattern):
+            done = subprocess.run(argv, capture_output=True, text=True)
+            m = re.search(pattern, done.stdout + done.stderr)
+            return m[1] if m else "?"
+
+        def package(name):
+            done = subprocess.run(
+                ["dpkg-query", "-W", "-f", "${Version}", name],
+                capture_output=True, text=True)
+            return re.sub(r"^\d+:|[-+].*$", "", done.stdout) or "?"
+
+        number = r"(\d[\w.]*\d)"
+        return {
+            "curl": package("curl"), "swaks": package("swaks"),
+            "msmtp": package("msmtp"),
+            "smtplib": first(["/usr/bin/python3", "-V"], number),
+            "Net::SMTP": first(["perl", "-MNet::SMTP", "-e",
+                                "print Net::SMTP->VERSION"], number),
+            "net/smtp.rb": first(
+                ["ruby", "-rnet/smtp", "-e", "puts Net::SMTP::VERSION"],
+                number),
+            "PHPMailer": package("libphp-phpmailer"),
+            "nodemailer": first(
+                ["node", "-p", f"require('{self.npm}/package').version + "
+                 f"'/' + require('{self.debian}/package').version"],
+                r"(\S+)"),
+            "Go net/smtp": first(["go", "version"], number),
+            "JavaMail": package("libmail-java"),
+            "s-nail": package("s-nail"), "mutt": package("mutt"),
+            "busybox": self.busybox.parent.name.split("-")[-1],
+            "nc.openbsd": package("netcat-openbsd"),
+            "nc.traditional": package("netcat-traditional"),
+            "bash": first(["bash", "--version"], r"version ([\d.]+)"),
+        }
+
+    def close(self):
+        shutil.rmtree(self.dir, ignore_errors=True)
