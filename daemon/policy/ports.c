@@ -137,9 +137,16 @@ void ports_on_nothing(struct ports *p, unsigned i, int64_t now_us)
 
 void ports_try_now(struct ports *p, int64_t now_us)
 {
-	for (unsigned i = 0; i < p->n; i++)
-		if (!good(&p->entries[i]) && p->entries[i].until_us > now_us)
-			p->entries[i].until_us = now_us;
+	for (unsigned i = 0; i < p->n; i++) {
+		struct ports_entry *e = &p->entries[i];
+
+		if (good(e))
+			continue;
+		if (e->until_us > now_us)
+			e->until_us = now_us;
+		/* Whoever asks again and again does not make it longer. */
+		e->penalty_us = PENALTY_MIN_US;
+	}
 }
 
 enum ports_state ports_state(const struct ports *p, unsigned i, int64_t now_us)

@@ -69,7 +69,8 @@ bool ports_on_doubt(struct ports *p, unsigned i, int64_t now_us);
 bool ports_on_ok(struct ports *p, unsigned i);
 /* The scout learned nothing about the port: another one later. */
 void ports_on_nothing(struct ports *p, unsigned i, int64_t now_us);
-/* The operator: whatever is passed over may be tried now. */
+/* The operator: whatever is passed over may be tried now, and penalties are
+ * short again. */
 void ports_try_now(struct ports *p, int64_t now_us);
 
 enum ports_state ports_state(const struct ports *p, unsigned i, int64_t now_us);

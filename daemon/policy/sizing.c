@@ -133,6 +133,9 @@ void sizing_on_carried(struct sizing *s, int64_t opened_us)
 void sizing_try_now(struct sizing *s)
 {
 	s->retry_us = 0;
+	/* Whoever asks again and again does not make it longer. */
+	if (s->failures > 1)
+		s->failures = 1;
 }
 
 void sizing_on_conn_limit(struct sizing *s, unsigned open, int64_t now_us)

@@ -29,7 +29,7 @@ struct sizing {
 struct sizing_view {
 	unsigned max; /* delivery.connections */
 	unsigned connecting; /* not yet logged in */
-	unsigned open; /* logged in: idle and busy */
+	unsigned open; /* all others that SES knows of */
 	unsigned idle;
 	size_t backlog; /* messages that could go now */
 	double rate; /* recipients/s, the pace; 0: no limit is known */
@@ -62,7 +62,7 @@ void sizing_on_carried(struct sizing *s, int64_t opened_us);
  * the answer to a connect, sizing_on_failed() is called as well.
  */
 void sizing_on_conn_limit(struct sizing *s, unsigned open, int64_t now_us);
-/* The operator: the hold-off after a failure ends now. */
+/* The operator: the hold-off after a failure ends now, and is short again. */
 void sizing_try_now(struct sizing *s);
 /* When sizing_want() may say more than now; INT64_MAX: not by time alone. */
 int64_t sizing_next(const struct sizing *s, int64_t now_us);

@@ -150,6 +150,12 @@ static void test_operator_is_impatient(void **state)
 	/* It counts as a failure of its own. */
 	fails(&p, 0, 3 * S);
 	assert_int_equal(p.entries[0].until_us, 63 * S);
+	/* Whoever asks again and again makes it no longer. */
+	for (int i = 0; i < 10; i++) {
+		ports_try_now(&p, (4 + i) * S);
+		fails(&p, 0, (4 + i) * S);
+	}
+	assert_int_equal(p.entries[0].until_us, (13 + 60) * S);
 }
 
 static void test_what_is_told(void **state)

@@ -125,6 +125,23 @@ static void test_a_burst_of_failures_counts_once(void **state)
 	assert_int_equal(sizing_next(&s, now + S), now + 3 * S);
 }
 
+static void test_asking_does_not_lengthen_the_wait(void **state)
+{
+	struct sizing_view view = { .max = 20, .backlog = 100 };
+	struct sizing s;
+
+	(void)state;
+	sizing_init(&s);
+	for (int i = 1; i <= 10; i++) {
+		sizing_on_failed(&s, i * S, 0);
+		sizing_try_now(&s);
+		/* Connecting still fails: one at a time. */
+		assert_int_equal(sizing_want(&s, &view, i * S), 1);
+	}
+	sizing_on_failed(&s, 20 * S, 0);
+	assert_int_equal(sizing_next(&s, 20 * S), 22 * S);
+}
+
 /* A login is no success where SES throws out whom it has let in. */
 static void test_logins_that_are_worth_nothing(void **state)
 {
@@ -286,6 +303,7 @@ int main(void)
 		cmocka_unit_test(test_a_pace_bounds_the_pool),
 		cmocka_unit_test(test_hold_off_doubles),
 		cmocka_unit_test(test_a_burst_of_failures_counts_once),
+		cmocka_unit_test(test_asking_does_not_lengthen_the_wait),
 		cmocka_unit_test(test_logins_that_are_worth_nothing),
 		cmocka_unit_test(test_conn_limit_is_learned_and_forgotten),
 		cmocka_unit_test(
