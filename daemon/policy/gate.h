@@ -7,10 +7,11 @@
  *   PROBING  the wait is over: one message (or one login) may try; its fate
  *            opens the gate or closes it again for longer
  *
- * Waits: daily quota 10 to 20 min; credentials and account 1, 2, 5, then 15 min and up to a tenth more.  Trouble that is told
- * while closed (of messages that were under way) doesn't count again, and
- * replaces the cause only when it makes the wait longer.  Nothing that waits
- * behind a closed gate grows older for it: no attempt is counted.
+ * Waits: daily quota 10 to 20 min; credentials and account 1, 2, 5, then 15 min
+ * and up to a tenth more.  Trouble that is told while closed (of messages that
+ * were under way) doesn't count again, and replaces the cause only when it makes
+ * the wait longer.  Nothing that waits behind a closed gate grows older for it:
+ * no attempt is counted.
  */
 #ifndef POLICY_GATE_H
 #define POLICY_GATE_H

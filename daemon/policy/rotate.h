@@ -6,9 +6,10 @@
  *
  * Each connection has two limits.  At the soft one, spread over the last tenth
  * below the hard one so that a pool does not renew itself in one wave, and early
- * enough for a login where a tenth allows it, its replacement is due: under load that is opened first, and the old connection
- * works on until the new one is logged in.  The hard limit, the configured or
- * learned one (policy/rotate_learn.h), is never passed.
+ * enough for a login where a tenth allows it, its replacement is due: under load
+ * that is opened first, and the old connection works on until the new one is
+ * logged in.  The hard limit, the configured or learned one
+ * (policy/rotate_learn.h), is never passed.
  */
 #ifndef POLICY_ROTATE_H
 #define POLICY_ROTATE_H

@@ -4,11 +4,11 @@
  *
  *   1. recipients that SES took are recorded, then those given up are buried;
  *   2. what is still pending goes by the strongest of its verdicts:
- *      account trouble (gate closes or pace falls, head of the lane, no
- *      charge), uncertain
- *      (held or by the schedule), refused for now (by the schedule, or dead
- *      when too old), lost connection (head of the lane, no charge, up to
- *      RELAY_MAX_FREE_RETRIES in a row), not tried yet (ready).
+ *      account trouble (gate closes or pace falls; no charge; head of the
+ *      lane, or, where it may be this message's only, by the schedule),
+ *      uncertain (held or by the schedule), refused for now (by the schedule,
+ *      or dead when too old), lost connection (head of the lane, no charge, up
+ *      to RELAY_MAX_FREE_RETRIES in a row), not tried yet (ready).
  *
  * Nothing but a verdict that names the recipient or the message ever ends in a
  * dead letter; what the connection, the network or the account did, never.
