@@ -20,6 +20,8 @@
 #define SES_MESSAGE_MAX 40000000
 /* SES closes what was idle for about 10 s. */
 #define SES_IDLE_US (10 * US_PER_S)
+/* The spool's files and whatever else is open, beside sessions and pool. */
+#define SPARE_DESCRIPTORS 128
 /* The least that Linux takes for TCP_MAXSEG. */
 #define MSS_MIN 88
 
@@ -136,6 +138,8 @@ static void derive_inbound(struct config_reader *r)
 			in->n_allow++;
 	in->allow = c->allow;
 	in->max_sessions = (unsigned)c->smtp.max_sessions;
+	in->spare_descriptors =
+	    (unsigned)c->delivery.connections + SPARE_DESCRIPTORS;
 	in->timeout_us = c->smtp.timeout_us;
 	in->server = (struct server_options){
 		.hostname = c->smtp.hostname,

@@ -12,6 +12,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 /*
  * When the daemon stops, a message whose content is not through yet gets this
@@ -22,6 +23,24 @@
 #define STOP_DOT_US (80 * US_PER_S)
 /* How often it looks. */
 #define STOP_LOOK_US (20 * US_PER_MS)
+
+void daemon_allow_descriptors(const struct config *config)
+{
+	rlim_t want = (rlim_t)config->smtp.max_sessions +
+	    (rlim_t)config->options.inbound.spare_descriptors + 128;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= want)
+		return;
+	if (want > limit.rlim_max)
+		log_msg(LOG_LEVEL_WARNING, LOG_MASTER, LOG_NO_ID,
+		    "%llu descriptors allowed, %llu needed for "
+		    "smtp.max_sessions: raise LimitNOFILE",
+		    (unsigned long long)limit.rlim_max,
+		    (unsigned long long)want);
+	limit.rlim_cur = want < limit.rlim_max ? want : limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
 
 /* --- reload --- */
 
@@ -87,6 +106,7 @@ int daemon_reload(struct daemon *d, char **message)
 	config = config_load(d->config_file, message);
 	if (config == NULL)
 		return refuse(d, *message);
+	daemon_allow_descriptors(config);
 	if (relay_configure(d->relay, &config->options, &err) != 0) {
 		config_free(config);
 		*message = xstrdup(err.text);

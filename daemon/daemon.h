@@ -34,6 +34,9 @@ struct daemon {
  * what needs a restart.
  */
 int daemon_reload(struct daemon *d, char **message);
+/* Raises the limit for all sessions, the pool, the spool and some to spare; as
+ * far as the system lets it, with a warning if that is not enough. */
+void daemon_allow_descriptors(const struct config *config);
 /* The relay's source of new credentials; the daemon as `ctx`. */
 void daemon_reread_credentials(void *ctx);
 /* SIGTERM: no new mail, finish what is under way, leave the loop. */

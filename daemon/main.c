@@ -139,25 +139,6 @@ static int test_config(struct config *config)
 	return rc == 0 ? EX_OK : EX_CONFIG;
 }
 
-/* Descriptors for all sessions, the pool, the spool and some to spare. */
-static void raise_descriptor_limit(const struct config *config)
-{
-	rlim_t want = (rlim_t)config->smtp.max_sessions +
-	    (rlim_t)config->delivery.connections + 256;
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= want)
-		return;
-	if (want > limit.rlim_max)
-		log_msg(LOG_LEVEL_WARNING, LOG_MASTER, LOG_NO_ID,
-		    "%llu descriptors allowed, %llu needed for "
-		    "smtp.max_sessions: raise LimitNOFILE",
-		    (unsigned long long)limit.rlim_max,
-		    (unsigned long long)want);
-	limit.rlim_cur = want < limit.rlim_max ? want : limit.rlim_max;
-	(void)setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 /* Sockets of the service manager, or else those of smtp.listen. */
 static int open_listeners(struct daemon *d, struct err *err)
 {
@@ -264,7 +245,7 @@ static int run(struct daemon *d)
 	signal(SIGXFSZ, SIG_IGN); /* a limit of file size is EFBIG */
 	crash_init();
 	umask(077);
-	raise_descriptor_limit(d->config);
+	daemon_allow_descriptors(d->config);
 	d->loop = loop_new();
 	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
 		watches[i] = loop_signal(d->loop, signals[i], on_signal, d);

@@ -3,8 +3,9 @@
  *
  * Owns the listening descriptor; an accepted one is given to the callback.
  * Loop thread only.  Invariant: the descriptor is watched exactly while the
- * owner has not paused it and descriptors have not run out; a wake accepts at
- * most ACCEPTS_PER_WAKE, so that sessions are served in between.
+ * owner has not paused it and those descriptors have not run out that clients
+ * may have; a wake accepts at most ACCEPTS_PER_WAKE, so that sessions are served
+ * in between.
  */
 #include "net/listener.h"
 
@@ -14,8 +15,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define BACKLOG 4096
@@ -31,7 +34,9 @@ struct listener {
 	int fd;
 	bool paused; /* by the owner */
 	bool starved; /* of descriptors or memory */
-	bool starved_logged; /* since a connection was accepted last */
+	bool starved_logged; /* since there were enough last */
+	bool crowded; /* the last one accepted had a descriptor of the spare */
+	unsigned spare; /* descriptors that are not for clients */
 	bool closed; /* freed at the end of the turn */
 	struct sockaddr_storage addr;
 	char text[80];
@@ -103,6 +108,35 @@ static int accept_failed(struct listener *l, int code)
 	}
 }
 
+void listener_keep_spare(struct listener *l, unsigned n)
+{
+	l->spare = n;
+}
+
+/* The system gives away the lowest number: from this on, it is of the spare. */
+static int first_spare(const struct listener *l)
+{
+	struct rlimit limit;
+	rlim_t spare = l->spare;
+
+	if (l->spare == 0 || getrlimit(RLIMIT_NOFILE, &limit) < 0 ||
+	    limit.rlim_cur > INT_MAX)
+		return INT_MAX;
+	if (spare > limit.rlim_cur / 2)
+		spare = limit.rlim_cur / 2;
+	return (int)(limit.rlim_cur - spare);
+}
+
+/* Would the next client get one of the spare?  Only asked when the last did. */
+static bool is_crowded(const struct listener *l)
+{
+	int next = l->crowded ? fcntl(l->fd, F_DUPFD_CLOEXEC, 0) : -1;
+
+	if (next >= 0)
+		close(next);
+	return next >= first_spare(l);
+}
+
 static void on_connections(void *ctx)
 {
 	struct listener *l = ctx;
@@ -111,6 +145,10 @@ static void on_connections(void *ctx)
 	int fd;
 
 	for (int i = 0; i < ACCEPTS_PER_WAKE && l->watch; i++) {
+		if (is_crowded(l)) {
+			starve(l, EMFILE);
+			return;
+		}
 		memset(&peer, 0, sizeof(peer));
 		len = sizeof(peer);
 		fd = accept4(l->fd, (struct sockaddr *)&peer, &len,
@@ -120,7 +158,8 @@ static void on_connections(void *ctx)
 				return;
 			continue;
 		}
-		l->starved_logged = false;
+		l->crowded = fd >= first_spare(l);
+		l->starved_logged &= l->crowded;
 		/* It may pause us, or close us. */
 		l->fn(l->ctx, fd, (struct sockaddr *)&peer);
 	}

@@ -51,6 +51,9 @@ const struct sockaddr *listener_sockaddr(const struct listener *l);
 /* Where clients may be: a paused listener leaves them in the backlog. */
 void listener_pause(struct listener *l);
 void listener_resume(struct listener *l);
+/* So many descriptors are left to others, though not more than half of those
+ * that are allowed: clients who would need them wait.  At first 0. */
+void listener_keep_spare(struct listener *l, unsigned n);
 /* A descriptor was freed: accept again now, if out of them. */
 void listener_fd_freed(struct listener *l);
 void listener_close(struct listener *l); /* NULL is legal */

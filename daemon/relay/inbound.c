@@ -27,6 +27,9 @@ void inbound_configure(
 {
 	/* Sessions look at in->options, so they see the new ones at once. */
 	in->options = *options;
+	for (unsigned i = 0; i < in->n_listeners; i++)
+		listener_keep_spare(
+		    in->listeners[i], in->options.spare_descriptors);
 }
 
 static void on_accept(void *ctx, int fd, const struct sockaddr *peer)
@@ -44,6 +47,7 @@ static int add(struct inbound *in, struct listener *l, struct err *err)
 		    ARRAY_LEN(in->listeners));
 	}
 	in->listeners[in->n_listeners++] = l;
+	listener_keep_spare(l, in->options.spare_descriptors);
 	log_msg(LOG_LEVEL_INFO, LOG_SMTPD, LOG_NO_ID, "listening on %s",
 	    listener_address(l));
 	return 0;

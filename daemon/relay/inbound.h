@@ -24,6 +24,7 @@ struct inbound_options {
 	const struct network *allow;
 	unsigned n_allow;
 	unsigned max_sessions;
+	unsigned spare_descriptors; /* not for clients: pool and spool */
 	int64_t timeout_us; /* for a command line, and between two chunks */
 };
 

@@ -416,6 +416,63 @@ static void starved_child(void)
 	test_fini(&t);
 }
 
+static void spare_child(void)
+{
+	struct test t;
+	int fds[6], others[4], first;
+
+	test_init(&t, "127.0.0.1:0");
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+		fds[i] = dial(&t);
+	/* Four for clients, of which the fourth shows that it is the last. */
+	first = fds[5] + 1;
+	listener_keep_spare(t.l, 5);
+	set_descriptor_limit(first + 3 + 5);
+	run_for(&t, 100 * US_PER_MS);
+	assert_int_equal(t.n_accepted, 4);
+	assert_int_equal(t.n_logged, 1);
+	assert_true(t.n_turns < 10);
+	/* What is left is for others, also after another look. */
+	t.before = 0;
+	listener_fd_freed(t.l);
+	run_for(&t, 20 * US_PER_MS);
+	assert_int_equal(t.n_accepted, 4);
+	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+		others[i] = dup(first);
+		assert_true(others[i] >= 0);
+	}
+	assert_int_equal(dup(first), -1);
+	/* Two of the clients go, so two may come. */
+	close(t.accepted[1]);
+	close(t.accepted[2]);
+	listener_fd_freed(t.l);
+	run_for(&t, 50 * US_PER_MS);
+	assert_int_equal(t.n_accepted, 6);
+	/* The spare is never more than half. */
+	close(t.accepted[3]);
+	listener_keep_spare(t.l, 100000);
+	fds[0] = dial(&t);
+	set_descriptor_limit(2 * (others[3] + 2));
+	listener_fd_freed(t.l);
+	run_until(&t, 7);
+	_exit(77);
+}
+
+static void test_spare_descriptors(void **state)
+{
+	int status;
+	pid_t pid;
+
+	(void)state;
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		spare_child();
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 77);
+}
+
 static void test_out_of_descriptors(void **state)
 {
 	int status;
@@ -518,6 +575,7 @@ int main(void)
 		cmocka_unit_test(test_pause_leaves_clients_in_the_backlog),
 		cmocka_unit_test(test_close_inside_the_callback),
 		cmocka_unit_test(test_out_of_descriptors),
+		cmocka_unit_test(test_spare_descriptors),
 		cmocka_unit_test(test_open_failures),
 		cmocka_unit_test(test_adopt),
 		cmocka_unit_test(test_v6_only),
