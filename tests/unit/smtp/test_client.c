@@ -522,7 +522,9 @@ static void test_hostile_addresses(void **state)
 {
 	static const char *const bad[] = { "a@x>\r\nRCPT TO:<evil@x", "a\n@x",
 		"a\r@x", "a>@x", "a\x01@x", "a\x7f@x", "\xc3\xa4@x", "\t@x",
-		"\"a>@x", "\"a\\\">@x", "\"a\"b>@x", "\"\\\x7f\"@x" };
+		"\"a>@x", "\"a\\\">@x", "\"a\"b>@x", "\"\\\x7f\"@x", "\"a\">@x",
+		"\"a\\\"@x", "\"a\\\\\">b\"@x", "\"a@x", "\"a\\\r\"@x",
+		"\"a\n\"@x" };
 	char long_address[256];
 	struct peer p;
 
@@ -556,6 +558,15 @@ static void test_hostile_addresses(void **state)
 		hear(&p, "554 no");
 		hear(&p, "250 Ok");
 	}
+	/* Inside quotes it ends nothing. */
+	p.mail.sender = "\"a>\\\"b>\\\\\"@x.example";
+	p.mail.n_rcpts = 1;
+	send_mail(&p);
+	assert_says(&p, "MAIL FROM:<\"a>\\\"b>\\\\\"@x.example>");
+	hear(&p, "554 no");
+	assert_says(&p, "RSET");
+	hear(&p, "250 Ok");
+	p.mail.sender = "s@y.example";
 	p.rcpts[0] = "";
 	p.mail.n_rcpts = 2;
 	send_mail(&p);
