@@ -242,6 +242,14 @@ rotation:
 	@BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) \
 		tests/bench/run_rotation.py
 
+# Ten thousand clients that drip, and one that behaves; a minute and a half.
+.PHONY: slowloris
+slowloris:
+	@scripts/setup.sh demo
+	@$(again) -j$(jobs) programs tools
+	@BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) \
+		tests/bench/run_slowloris.py
+
 # Crashes, power cuts, failing calls and disks, clocks, a million messages.
 # `make crash ONLY="kill clock"` runs some; under 20 minutes in all.
 crash_run = BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) tests/crash/run.py
@@ -373,6 +381,7 @@ help:
 	@echo "make load         20,000 messages, and the same under kill -9"
 	@echo "make outage       a minute without the upstream"
 	@echo "make rotation     20,000 messages while SES ends sessions"
+	@echo "make slowloris    10,000 clients that drip a byte in ten seconds"
 	@echo "make fleet        eight relays share one account's sending rate"
 	@echo "make account      password refused, daily quota used up, under load"
 	@echo "make crash        kill -9, power cuts, failing disks, the clock, ..."

@@ -34,7 +34,7 @@ class Drip:
     every `period` seconds while serve() runs."""
 
     def __init__(self, port, n, kinds=("command",), period=10.0):
-        allow_descriptors(2 * n + 500)
+        allow_descriptors(n + 200)
         self.port, self.period = port, period
         self.selector = selectors.DefaultSelector()
         self.clients = {}  # socket: bytes still to drip

@@ -562,7 +562,7 @@ static void test_hostile_addresses(void **state)
 	p.mail.sender = "\"a>\\\"b>\\\\\"@x.example";
 	p.mail.n_rcpts = 1;
 	send_mail(&p);
-	assert_says(&p, "MAIL FROM:<\"a>\\\"b>\\\\\"@x.example>");
+	assert_says(&p, "MAIL FROM:<\"a>\\\"b>\\\\\"@x.example> BODY=8BITMIME");
 	hear(&p, "554 no");
 	assert_says(&p, "RSET");
 	hear(&p, "250 Ok");
