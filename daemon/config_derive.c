@@ -147,7 +147,6 @@ static void derive_inbound(struct config_reader *r)
 		.max_recipients = (unsigned)c->smtp.max_recipients,
 		.reject_bare_newline = c->smtp.bare_newline == 1,
 		.accept_any_auth = c->smtp.accept_any_auth,
-		.default_domain = c->rewrite.default_domain,
 	};
 	if (c->smtp.max_message_size > SES_MESSAGE_MAX)
 		config_warn(r, config_key_line(r, "smtp.max_message_size"),
@@ -278,6 +277,7 @@ void config_derive(struct config_reader *r)
 	derive_hostname(r);
 	derive_endpoint(r);
 	derive_inbound(r);
+	config_derive_rewrite(r);
 	derive_pool(r);
 	derive_spool(r->config);
 	derive_relay(r->config);

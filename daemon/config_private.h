@@ -11,6 +11,7 @@
  *   config_units    durations and sizes
  *   config_syntax   what a string may look like
  *   config_derive   what is made from several keys: options
+ *   config_rewrite  what becomes of addresses and header lines; aliases
  *   config_credentials   the SMTP user and password
  */
 #ifndef CONFIG_PRIVATE_H
@@ -166,6 +167,11 @@ MUST_CHECK int config_parse_port(
 
 /* Reads them into the configuration, or reports why not. */
 void config_derive_credentials(struct config_reader *r);
+
+/* --- config_rewrite.c --- */
+
+/* Makes the rules, of rewrite.*, ses.* and the aliases file. */
+void config_derive_rewrite(struct config_reader *r);
 
 /* --- config_derive.c --- */
 

@@ -185,6 +185,16 @@ static bool is_ascii(struct slice a)
 	return true;
 }
 
+/* Is it the domain alone that is not? */
+static enum addr_error non_ascii_part(struct slice path)
+{
+	struct slice domain = path;
+	struct slice local = slice_split(&domain, '@');
+
+	return domain.len > 0 && is_ascii(local) ? ADDR_NON_ASCII_DOMAIN
+						 : ADDR_NON_ASCII;
+}
+
 static enum addr_error parse_mailbox(
     struct slice path, const char *default_domain, struct addr *out)
 {
@@ -202,12 +212,12 @@ static enum addr_error parse_mailbox(
 			return ADDR_SYNTAX;
 	} else if (default_domain) {
 		domain = slice_str(default_domain);
-	} else {
-		return ADDR_UNQUALIFIED;
 	}
 	if (local.len > LOCAL_MAX || local.len + 1 + domain.len > ADDR_MAX)
 		return ADDR_TOO_LONG;
 	slice_copy(local, out->text, sizeof(out->text));
+	if (domain.len == 0)
+		return ADDR_UNQUALIFIED;
 	out->text[local.len] = '@';
 	slice_copy(domain, out->text + local.len + 1,
 	    sizeof(out->text) - local.len - 1);
@@ -223,7 +233,7 @@ enum addr_error addr_parse_path(struct slice *args, bool null_ok,
 	if (!cut_path(args, &path))
 		return is_ascii(*args) ? ADDR_SYNTAX : ADDR_NON_ASCII;
 	if (!is_ascii(path))
-		return ADDR_NON_ASCII;
+		return non_ascii_part(path);
 	if (path.len == 0)
 		return null_ok ? ADDR_OK : ADDR_SYNTAX;
 	if (!drop_route(&path))

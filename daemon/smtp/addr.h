@@ -19,8 +19,10 @@ enum addr_error {
 	ADDR_OK,
 	ADDR_SYNTAX, /* 501 5.1.3 (5.1.7 for a sender) */
 	ADDR_NON_ASCII, /* 553 5.6.7: SES does not speak SMTPUTF8 */
+	ADDR_NON_ASCII_DOMAIN, /* the same, and punycode is the remedy */
 	ADDR_TOO_LONG, /* 501 5.1.3 */
-	ADDR_UNQUALIFIED, /* no domain, and none to complete it with */
+	/* No domain, and none to complete it with; `out` has what is there. */
+	ADDR_UNQUALIFIED,
 };
 
 struct addr {

@@ -15,12 +15,15 @@
 #ifndef SMTP_REWRITE_H
 #define SMTP_REWRITE_H
 
-#include "base/slice.h"
+#include "smtp/addr.h"
 
 #define REWRITE_BLOCK_MAX (256u * 1024)
 
-/* First match wins.  `match`: an address, in which '*' stands for any run of
- * characters; letters' case does not matter. */
+/*
+ * First match wins.  `match`: an address, in which '*' stands for any run of
+ * characters; letters' case does not matter.  An address without a domain
+ * matches as it is or with the default domain.
+ */
 struct rewrite_rule {
 	const char *match, *address;
 };
@@ -38,13 +41,28 @@ struct rewrite_rules {
 	bool keep_ses_headers; /* X-SES-* of clients; else stripped */
 	/* Our own X-SES-* fields, complete lines ending in CRLF; "" none. */
 	const char *ses_headers;
+	unsigned refs; /* of rewrite_rules_new(); else 0 */
 };
+
+/*
+ * A copy that lives as long as somebody holds it, so that a message that is
+ * arriving ends by the rules that it began with, whatever a reload brings; by
+ * one thread.  Takes the aliases.
+ */
+struct rewrite_rules *rewrite_rules_new(
+    const struct rewrite_rules *from, struct aliases *aliases);
+struct rewrite_rules *rewrite_rules_ref(struct rewrite_rules *rules);
+void rewrite_rules_unref(struct rewrite_rules *rules); /* NULL is legal */
 
 /* Why not, for the reply: "5.1.3", and words that say what to do. */
 struct rewrite_refusal {
 	char status[8];
 	char text[240];
 };
+
+/* For an address that cannot be read, or (UNQUALIFIED) not be completed. */
+void rewrite_refuse_address(
+    struct rewrite_refusal *why, enum addr_error error, bool is_sender);
 
 /*
  * The sender as SES shall see it (malloc'ed); "" stays "".  NULL: refused.
@@ -53,7 +71,8 @@ char *rewrite_sender(const struct rewrite_rules *rules, const char *addr,
     struct rewrite_refusal *why);
 /*
  * The recipients that one RCPT stands for: rules, then aliases, each once.
- * -1: refused, nothing was emitted.
+ * Aliases are of bare names, and of those with the default domain, with our
+ * own hostname or with "localhost".  -1: refused, nothing was emitted.
  */
 int rewrite_rcpt(const struct rewrite_rules *rules, const char *addr,
     void (*emit)(void *ctx, const char *addr), void *ctx,

@@ -86,6 +86,7 @@ void server_forget_envelope(struct server *s)
 	free(s->rcpts);
 	s->rcpts = NULL;
 	s->n_rcpts = s->rcpts_size = 0;
+	s->rewritten = false;
 	s->body_8bit = false;
 	s->declared_size = 0;
 	s->state = SERVER_GREETED;
@@ -151,6 +152,7 @@ static void on_data(struct server *s, const struct server_turn *t)
 {
 	if (!check_no_args(t))
 		return;
+	server_unique_rcpts(s);
 	s->state = SERVER_DATA;
 	server_reply(
 	    t->out, SERVER_START_DATA, 354, "End data with <CR><LF>.<CR><LF>");
@@ -426,6 +428,7 @@ void server_on_content(struct server *s, enum server_content what,
 		    "Message has a NUL byte" },
 		[SERVER_CONTENT_LOOP] = { 554, "5.4.6",
 		    "Too many hops, mail runs in a circle" },
+		[SERVER_CONTENT_HEADER] = { 554, "", "" },
 		[SERVER_CONTENT_NO_SPACE] = { 452, "4.3.1",
 		    "Insufficient storage" },
 		[SERVER_CONTENT_FAILED] = { 451, "4.3.0",
@@ -439,6 +442,9 @@ void server_on_content(struct server *s, enum server_content what,
 		server_reply(
 		    out, SERVER_REPLY, 250, "2.0.0 Ok: queued as %s", detail);
 		s->n_errors = s->n_idle = 0;
+	} else if (what == SERVER_CONTENT_HEADER) {
+		ASSERT(detail != NULL);
+		server_reply(out, SERVER_REPLY, 554, "%s", detail);
 	} else {
 		server_reply(out, SERVER_REPLY, replies[what].code, "%s %s%s%s",
 		    replies[what].status, replies[what].text,

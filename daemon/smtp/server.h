@@ -14,7 +14,7 @@
 #ifndef SMTP_SERVER_H
 #define SMTP_SERVER_H
 
-#include "smtp/addr.h"
+#include "smtp/rewrite.h"
 
 #define SERVER_REPLY_MAX 1024
 /* RFC 5321 4.5.3.1.4 asks for 512; parameters and legacy programs for more. */
@@ -35,8 +35,9 @@ struct server_options {
 	unsigned max_recipients;
 	bool reject_bare_newline;
 	bool accept_any_auth;
-	const char
-	    *default_domain; /* NULL: unqualified addresses are refused */
+	/* Of the envelope's addresses, and (by the session) of the header; NULL:
+	 * they go on as they are, and those without a domain are refused. */
+	struct rewrite_rules *rewrite;
 };
 
 /* Why a message may not come in now: what stands behind 452. */
@@ -78,6 +79,7 @@ enum server_content {
 	SERVER_CONTENT_BARE_CR, /* 550 5.5.2 */
 	SERVER_CONTENT_NUL, /* 550 5.6.0 */
 	SERVER_CONTENT_LOOP, /* 554 5.4.6 */
+	SERVER_CONTENT_HEADER, /* 554, detail: "STATUS TEXT" of the rewriting */
 	SERVER_CONTENT_NO_SPACE, /* 452 4.3.1 */
 	SERVER_CONTENT_FAILED, /* 451 4.3.0: could not be made durable */
 };
@@ -108,6 +110,7 @@ struct server {
 	uint64_t declared_size; /* SIZE=, 0: not told */
 	char **rcpts;
 	unsigned n_rcpts, rcpts_size;
+	bool rewritten; /* private: some were not the client's own */
 };
 
 void server_init(struct server *s, const struct server_options *options);

@@ -10,34 +10,41 @@
 #include "base/mem.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
 
-/* `detail` is the last digit of the status code that blames the address. */
-static void refuse_address(
-    struct server_out *out, enum addr_error error, int detail)
+/* Without rules, an address without a domain is all that there is to refuse. */
+static const struct rewrite_rules no_rules;
+
+static const struct rewrite_rules *rules_of(const struct server *s)
 {
-	switch (error) {
-	case ADDR_SYNTAX:
-		server_reply(out, SERVER_REPLY, 501,
-		    "5.1.%d Bad address syntax", detail);
-		return;
-	case ADDR_NON_ASCII:
-		server_reply(out, SERVER_REPLY, 553,
-		    "5.6.7 Amazon SES takes no address beyond ASCII");
-		return;
-	case ADDR_TOO_LONG:
-		server_reply(
-		    out, SERVER_REPLY, 501, "5.1.%d Address too long", detail);
-		return;
-	case ADDR_UNQUALIFIED:
-		server_reply(out, SERVER_REPLY, 550,
-		    "5.1.%d Address has no domain; "
-		    "set rewrite.default_domain in sesrelayd.conf",
-		    detail);
-		return;
-	case ADDR_OK:
-		break;
-	}
-	ASSERT(error != ADDR_OK);
+	return s->options->rewrite ? s->options->rewrite : &no_rules;
+}
+
+static void refuse(struct server_out *out, enum addr_error error,
+    const struct rewrite_refusal *why)
+{
+	int code = 550;
+
+	if (error == ADDR_SYNTAX || error == ADDR_TOO_LONG)
+		code = 501;
+	else if (error == ADDR_NON_ASCII || error == ADDR_NON_ASCII_DOMAIN)
+		code = 553;
+	server_reply(out, SERVER_REPLY, code, "%s %s", why->status, why->text);
+}
+
+/* The path at the head of *args; a bare name will do.  False: refused. */
+static bool take_path(struct slice *args, bool is_sender, struct addr *path,
+    struct server_out *out)
+{
+	enum addr_error error = addr_parse_path(args, is_sender, NULL, path);
+	struct rewrite_refusal why;
+
+	if (error == ADDR_OK || error == ADDR_UNQUALIFIED)
+		return true;
+	rewrite_refuse_address(&why, error, is_sender);
+	refuse(out, error, &why);
+	return false;
 }
 
 /* SIZE=; what is too large for the type is too large for us, too. */
@@ -119,45 +126,96 @@ static bool check_mail(
 void server_on_mail(struct server *s, const struct server_turn *t)
 {
 	struct slice args = t->command.args;
-	struct addr sender;
-	enum addr_error error;
+	struct rewrite_refusal why;
+	struct addr path;
+	char *sender;
 
 	if (!args.ptr) {
 		server_reply(t->out, SERVER_REPLY, 501,
 		    "5.5.4 Syntax: MAIL FROM:<address>");
 		return;
 	}
-	error =
-	    addr_parse_path(&args, true, s->options->default_domain, &sender);
-	if (error != ADDR_OK) {
-		refuse_address(t->out, error, 7);
+	if (!take_path(&args, true, &path, t->out))
+		return;
+	sender = rewrite_sender(rules_of(s), path.text, &why);
+	if (!sender) {
+		refuse(t->out, ADDR_OK, &why);
 		return;
 	}
 	if (!check_mail(s, t, args)) {
+		free(sender);
 		server_forget_envelope(s);
 		return;
 	}
-	s->sender = xstrdup(sender.text);
+	s->sender = sender;
 	s->state = SERVER_MAIL;
 	server_reply(t->out, SERVER_REPLY, 250, "2.1.0 Ok");
 }
 
-static void add_rcpt(struct server *s, const char *rcpt)
+/* What one RCPT stands for, before it is known whether it may come in. */
+struct arrivals {
+	char **items;
+	unsigned n, size;
+};
+
+static void add_arrival(void *ctx, const char *rcpt)
 {
-	if (s->n_rcpts == s->rcpts_size) {
-		s->rcpts_size = s->rcpts_size ? 2 * s->rcpts_size : 4;
+	struct arrivals *a = ctx;
+
+	if (a->n == a->size) {
+		a->size = a->size ? 2 * a->size : 4;
+		a->items = xrealloc(a->items, a->size * sizeof(a->items[0]));
+	}
+	a->items[a->n++] = xstrdup(rcpt);
+}
+
+/* False, with a reply: there are too many. */
+static bool check_room(
+    const struct server *s, unsigned n, struct server_out *out)
+{
+	unsigned max = s->options->max_recipients;
+
+	if (n <= max && s->n_rcpts <= max - n)
+		return true;
+	if (n > max)
+		server_reply(out, SERVER_REPLY, 550,
+		    "5.5.3 Address stands for %u recipients; "
+		    "smtp.max_recipients in sesrelayd.conf is %u",
+		    n, max);
+	else
+		server_reply(
+		    out, SERVER_REPLY, 452, "4.5.3 Too many recipients");
+	return false;
+}
+
+/* Takes the addresses, if there is room for all of them. */
+static void take_rcpts(struct server *s, struct arrivals *a, const char *given,
+    struct server_out *out)
+{
+	if (!check_room(s, a->n, out)) {
+		for (unsigned i = 0; i < a->n; i++)
+			free(a->items[i]);
+		return;
+	}
+	if (s->n_rcpts + a->n > s->rcpts_size) {
+		s->rcpts_size = 2 * (s->n_rcpts + a->n) + 2;
 		s->rcpts =
 		    xrealloc(s->rcpts, s->rcpts_size * sizeof(s->rcpts[0]));
 	}
-	s->rcpts[s->n_rcpts++] = xstrdup(rcpt);
+	s->rewritten |= a->n > 1 || strcmp(a->items[0], given) != 0;
+	for (unsigned i = 0; i < a->n; i++)
+		s->rcpts[s->n_rcpts++] = a->items[i];
+	s->state = SERVER_RCPT;
+	server_reply(out, SERVER_REPLY, 250, "2.1.5 Ok");
 }
 
 void server_on_rcpt(struct server *s, const struct server_turn *t)
 {
 	struct slice args = t->command.args;
 	struct command_param params[COMMAND_MAX_PARAMS];
-	struct addr rcpt;
-	enum addr_error error;
+	struct arrivals arrivals = { 0 };
+	struct rewrite_refusal why;
+	struct addr path;
 	int n_params;
 
 	if (!args.ptr) {
@@ -165,24 +223,56 @@ void server_on_rcpt(struct server *s, const struct server_turn *t)
 		    "5.5.4 Syntax: RCPT TO:<address>");
 		return;
 	}
-	if (s->n_rcpts >= s->options->max_recipients) {
-		server_reply(
-		    t->out, SERVER_REPLY, 452, "4.5.3 Too many recipients");
+	if (!check_room(s, 1, t->out) ||
+	    !take_path(&args, false, &path, t->out))
 		return;
-	}
-	error =
-	    addr_parse_path(&args, false, s->options->default_domain, &rcpt);
-	if (error != ADDR_OK) {
-		refuse_address(t->out, error, 3);
-		return;
-	}
 	n_params = command_params(args, params);
 	if (n_params != 0) {
 		server_reply(t->out, SERVER_REPLY, n_params < 0 ? 501 : 555,
 		    "5.5.4 Unsupported parameter of RCPT");
 		return;
 	}
-	add_rcpt(s, rcpt.text);
-	s->state = SERVER_RCPT;
-	server_reply(t->out, SERVER_REPLY, 250, "2.1.5 Ok");
+	if (rewrite_rcpt(rules_of(s), path.text, add_arrival, &arrivals, &why) <
+	    0)
+		refuse(t->out, ADDR_OK, &why);
+	else
+		take_rcpts(s, &arrivals, path.text, t->out);
+	free(arrivals.items);
+}
+
+/* Equal ones in the order in which they came. */
+static int compare_rcpts(const void *a, const void *b)
+{
+	char *const *const *x = a, *const *const *y = b;
+	int order = strcmp(**x, **y);
+
+	return order != 0 ? order : (*x > *y) - (*x < *y);
+}
+
+void server_unique_rcpts(struct server *s)
+{
+	char ***sorted, *last;
+	unsigned n = 0;
+
+	/* What a client says twice itself is its own affair. */
+	if (!s->rewritten)
+		return;
+	sorted = xcalloc(s->n_rcpts, sizeof(sorted[0]));
+	for (unsigned i = 0; i < s->n_rcpts; i++)
+		sorted[i] = &s->rcpts[i];
+	qsort(sorted, s->n_rcpts, sizeof(sorted[0]), compare_rcpts);
+	last = *sorted[0];
+	for (unsigned i = 1; i < s->n_rcpts; i++) {
+		if (strcmp(last, *sorted[i]) != 0) {
+			last = *sorted[i];
+			continue;
+		}
+		free(*sorted[i]);
+		*sorted[i] = NULL;
+	}
+	for (unsigned i = 0; i < s->n_rcpts; i++)
+		if (s->rcpts[i])
+			s->rcpts[n++] = s->rcpts[i];
+	s->n_rcpts = n;
+	free(sorted);
 }

@@ -21,6 +21,9 @@ void server_reply(struct server_out *out, enum server_effect effect, int code,
 /* Back to GREETED. */
 void server_forget_envelope(struct server *s);
 
+/* The same recipient by way of two names gets one copy. */
+void server_unique_rcpts(struct server *s);
+
 void server_on_mail(struct server *s, const struct server_turn *t);
 void server_on_rcpt(struct server *s, const struct server_turn *t);
 

@@ -82,6 +82,7 @@ static inline int setup(void **state)
 	strcpy(directory, "/tmp/sesrelayd-config.XXXXXX");
 	if (!mkdtemp(directory))
 		return -1;
+	put("aliases", "root: ops@example.com\n");
 	return chmod(put("pw", PASSWORD "\n"), 0600);
 }
 

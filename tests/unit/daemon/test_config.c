@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "credentials.h"
+#include "smtp/aliases.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -87,7 +88,16 @@ static void test_options_of_defaults(void **state)
 	assert_int_equal(o->inbound.server.max_recipients, 1000);
 	assert_false(o->inbound.server.reject_bare_newline);
 	assert_false(o->inbound.server.accept_any_auth);
-	assert_null(o->inbound.server.default_domain);
+	assert_ptr_equal(o->inbound.server.rewrite, c->rewrite_rules);
+	assert_null(c->rewrite_rules->default_domain);
+	assert_string_equal(c->rewrite_rules->hostname, c->smtp.hostname);
+	assert_null(c->rewrite_rules->aliases);
+	assert_int_equal(c->rewrite_rules->n_senders, 0);
+	assert_int_equal(c->rewrite_rules->n_recipients, 0);
+	assert_true(c->rewrite_rules->add_headers);
+	assert_false(c->rewrite_rules->reject_duplicates);
+	assert_false(c->rewrite_rules->keep_ses_headers);
+	assert_string_equal(c->rewrite_rules->ses_headers, "");
 	assert_int_equal(o->inbound.n_allow, 2);
 	assert_int_equal(o->inbound.allow[0].family, AF_INET);
 	assert_int_equal(o->inbound.allow[0].prefix, 8);
@@ -145,7 +155,7 @@ static const char unusual[] =
     "rewrite: { default_domain = \"example.com\";\n"
     " senders = ( { match = \"*@*\"; address = \"a@example.com\"; },\n"
     "  { address = \"b@example.com\"; match = \"x\"; } );\n"
-    " aliases_file = \"/etc/aliases\";\n"
+    " aliases_file = \"%D/aliases\";\n"
     " recipients = ( { match = \"root\"; address = \"ops@e.com\"; } );\n"
     " add_headers = false; duplicate_headers = \"reject\"; };\n"
     "bounce: { from = \"a@b.com\"; to = \"c@d.com\"; };\n"
@@ -153,6 +163,29 @@ static const char unusual[] =
     " name = \"postfix\"; };\n"
     "http: { listen = \"127.0.0.1:9125\"; allow = [ ]; };\n"
     "control: { socket = \"/tmp/c\"; group = \"adm\"; };\n";
+
+static void check_unusual_rules(const struct rewrite_rules *r)
+{
+	assert_string_equal(r->default_domain, "example.com");
+	assert_string_equal(r->hostname, "relay.example.com");
+	assert_int_equal(r->n_senders, 2);
+	assert_string_equal(r->senders[0].match, "*@*");
+	assert_string_equal(r->senders[0].address, "a@example.com");
+	assert_string_equal(r->senders[1].match, "x");
+	assert_int_equal(r->n_recipients, 1);
+	assert_string_equal(r->recipients[0].address, "ops@e.com");
+	assert_int_equal(aliases_count(r->aliases), 1);
+	assert_false(r->add_headers);
+	assert_true(r->reject_duplicates);
+	assert_true(r->keep_ses_headers);
+	assert_string_equal(r->ses_headers,
+	    "X-SES-CONFIGURATION-SET: set-1\r\n"
+	    "X-SES-MESSAGE-TAGS: a=b, team=x_1\r\n"
+	    "X-SES-SOURCE-ARN: arn:a\r\n"
+	    "X-SES-FROM-ARN: arn:b\r\n"
+	    "X-SES-RETURN-PATH-ARN: arn:c\r\n"
+	    "X-SES-TENANT: t\r\n");
+}
 
 static void test_options_of_the_unusual(void **state)
 {
@@ -175,7 +208,7 @@ static void test_options_of_the_unusual(void **state)
 	assert_int_equal(source.sin_addr.s_addr, inet_addr("192.0.2.7"));
 	assert_true(o->inbound.server.reject_bare_newline);
 	assert_true(o->inbound.server.accept_any_auth);
-	assert_string_equal(o->inbound.server.default_domain, "example.com");
+	check_unusual_rules(o->inbound.server.rewrite);
 	assert_int_equal(o->inbound.n_allow, 1);
 	assert_false(config_allow_is_default(c));
 	assert_false(o->spool.durable);
@@ -324,7 +357,7 @@ static void test_later(void **state)
 	for (size_t i = 0; i < config_n_keys; i++)
 		n += !!(config_keys[i].flags & CONFIG_LATER);
 	assert_int_equal(changes.n, n);
-	assert_null(strstr(changes.text, "default_domain"));
+	assert_null(strstr(changes.text, "rewrite."));
 	config_free(c);
 	free(changes.text);
 }
@@ -344,7 +377,7 @@ static void test_schema(void **state)
 	    "\nspool.directory\tstring\t"
 	    "\"/var/spool/sesrelayd\"\t-\t-\t");
 	assert_has(text, "\nbounce.from\tstring\tnone\tR\t-\t");
-	assert_has(text, "\nses.tenant\tstring\tnone\tR\tlater\t");
+	assert_has(text, "\nses.tenant\tstring\tnone\tR\t-\t");
 	for (rest = text; (line = strsep(&rest, "\n")) && *line; n++) {
 		unsigned tabs = 0;
 

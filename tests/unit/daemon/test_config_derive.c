@@ -4,6 +4,8 @@
  */
 #include "config_files.h"
 
+#include "smtp/aliases.h"
+
 static void test_account(void **state)
 {
 	static const struct {
@@ -79,6 +81,94 @@ static void test_account(void **state)
 		free(all);
 		free(message);
 	}
+}
+
+static void test_aliases_file(void **state)
+{
+	static const char with_file[] =
+	    SES "rewrite: { default_domain = \"example.com\";\n"
+		" aliases_file = \"%D/aliases\"; };";
+	struct config *c = must_load(with_file);
+	struct rewrite_rules *before;
+	char *message, *want;
+
+	(void)state;
+	assert_int_equal(aliases_count(c->rewrite_rules->aliases), 1);
+	/* Who holds the rules has them when the configuration is gone. */
+	before = rewrite_rules_ref(c->rewrite_rules);
+	config_free(c);
+	assert_string_equal(before->default_domain, "example.com");
+	assert_int_equal(aliases_count(before->aliases), 1);
+	rewrite_rules_unref(before);
+
+	put("aliases", "# programs\nroot: |/bin/false\n");
+	message = must_fail(with_file);
+	want = fill("c.conf:3: 'rewrite.aliases_file': %D/aliases:2: "
+		    "\"|/bin/false\" is a program; ");
+	assert_has(message, want);
+	free(want);
+	free(message);
+
+	assert_int_equal(unlink(put("aliases", "")), 0);
+	message = must_fail(with_file);
+	assert_has(message, "c.conf:3: 'rewrite.aliases_file': ");
+	free(message);
+
+	/* Not more than is kept in memory. */
+	assert_int_equal(truncate(put("aliases", ""), 1000001), 0);
+	message = must_fail(with_file);
+	assert_has(message, "is too large: more than 1000000 bytes");
+	free(message);
+}
+
+static void test_rules_that_nothing_reaches(void **state)
+{
+	struct config *c =
+	    must_load(SES "rewrite: { senders = (\n"
+			  " { match = \"*\"; address = \"a@b.c\"; },\n"
+			  " { match = \"x@*\"; address = \"d@e.f\"; } ); };");
+
+	(void)state;
+	assert_has(c->warnings, "'rewrite.senders': the first rule");
+	config_free(c);
+	c = must_load(SES "rewrite: { senders = (\n"
+			  " { match = \"x@*\"; address = \"d@e.f\"; },\n"
+			  " { match = \"*\"; address = \"a@b.c\"; } ); };");
+	assert_string_equal(c->warnings, "");
+	config_free(c);
+}
+
+/* No line beyond the 998 octets of RFC 5322, and each begins with a blank. */
+static void test_many_tags(void **state)
+{
+	char *tags = xstrdup(""), *text, *longer;
+	struct config *c;
+	unsigned n = 0, equals = 0;
+
+	(void)state;
+	for (int i = 0; i < 90; i++) {
+		longer = xasprintf("%s%s\"name-of-tag-%d=value-of-tag\"", tags,
+		    i ? ", " : "", i);
+		free(tags);
+		tags = longer;
+	}
+	text = xasprintf("ses: { " SES_KEYS "tags = [ %s ]; };", tags);
+	c = must_load(text);
+	for (const char *p = c->rewrite_rules->ses_headers; *p; n++) {
+		size_t len = strcspn(p, "\n") + 1;
+
+		assert_in_range(len, 1, 998);
+		assert_memory_equal(p + len - 2, "\r\n", 2);
+		assert_true(n == 0 || *p == '\t');
+		for (size_t i = 0; i < len; i++)
+			equals += p[i] == '=';
+		p += len;
+	}
+	assert_in_range(n, 3, 4);
+	assert_int_equal(equals, 90);
+	config_free(c);
+	free(text);
+	free(tags);
 }
 
 static void test_regions(void **state)
@@ -208,6 +298,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_account),
+		TEST(test_aliases_file),
+		TEST(test_rules_that_nothing_reaches),
+		TEST(test_many_tags),
 		TEST(test_regions),
 		TEST(test_open_listeners),
 		TEST(test_ports),

@@ -4,6 +4,7 @@
  */
 #include "smtp/server.h"
 
+#include "smtp/aliases.h"
 #include "smtp/command.h"
 
 #include <setjmp.h>
@@ -18,11 +19,21 @@
 static const struct server_options plain = { .hostname = "relay.example",
 	.max_message_size = 1000,
 	.max_recipients = 3 };
+static const struct rewrite_rule recipients[] = {
+	{ "list", "all@example.com" },
+	{ "*@retired.example", "heir@example.net" },
+};
+/* Aliases are made by set_up(). */
+static struct rewrite_rules rules = { .default_domain = "example.com",
+	.hostname = "relay.example",
+	.recipients = recipients,
+	.n_recipients = ARRAY_LEN(recipients),
+	.ses_headers = "" };
 static const struct server_options login = { .hostname = "relay.example",
 	.max_message_size = 1000,
 	.max_recipients = 3,
 	.accept_any_auth = true,
-	.default_domain = "example.com" };
+	.rewrite = &rules };
 
 struct fixture {
 	struct server server;
@@ -31,8 +42,15 @@ struct fixture {
 
 static int set_up(void **state)
 {
+	static const char text[] = "ops: a@example.net, b@example.net\n"
+				   "all: ops, c@example.net\n"
+				   "many: 1, 2, 3, 4\n";
 	static struct fixture f;
+	struct err err;
 
+	rules.aliases =
+	    aliases_parse(slice_str(text), rules.default_domain, &err);
+	assert_non_null(rules.aliases);
 	server_init(&f.server, &plain);
 	*state = &f;
 	return 0;
@@ -43,6 +61,8 @@ static int tear_down(void **state)
 	struct fixture *f = *state;
 
 	server_fini(&f->server);
+	aliases_free((struct aliases *)(uintptr_t)rules.aliases);
+	rules.aliases = NULL;
 	return 0;
 }
 
@@ -344,7 +364,11 @@ static void test_refused_mail_and_rcpt(void **state)
 		{ "MAIL FROM:root",
 		    "550 5.1.7 Address has no domain; set "
 		    "rewrite.default_domain in sesrelayd.conf\r\n" },
-		{ "MAIL FROM:<j\xc3\xb6@b> SMTPUTF8", "553 5.6.7 " },
+		{ "MAIL FROM:<j\xc3\xb6@b> SMTPUTF8",
+		    "553 5.6.7 Amazon SES takes no address beyond ASCII\r\n" },
+		{ "MAIL FROM:<a@m\xc3\xbcll.de>",
+		    "553 5.6.7 Amazon SES takes no domain beyond ASCII; write "
+		    "it in punycode (xn--...)\r\n" },
 		{ "MAIL FROM:<a@b> SMTPUTF8", "555 5.6.7 " },
 		{ "MAIL FROM:<a@b> RET=HDRS", "555 5.5.4 " },
 		{ "MAIL FROM:<a@b> ENVID=x", "555 5.5.4 " },
@@ -403,6 +427,67 @@ static void test_default_domain_completes(void **state)
 	assert_string_equal(f->server.sender, "root@example.com");
 	say(f, "RCPT TO:<admin>", "250 ");
 	assert_string_equal(f->server.rcpts[0], "admin@example.com");
+}
+
+static void test_rules_and_aliases_apply(void **state)
+{
+	struct fixture *f = *state;
+
+	server_fini(&f->server);
+	server_init(&f->server, &login);
+	say(f, "MAIL FROM:<root>", "250 ");
+	say(f, "RCPT TO:<X@Retired.example>", "250 ");
+	say(f, "RCPT TO:<Ops@EXAMPLE.com>", "250 ");
+	assert_int_equal(f->server.n_rcpts, 3);
+	assert_string_equal(f->server.rcpts[0], "heir@example.net");
+	assert_string_equal(f->server.rcpts[1], "a@example.net");
+	assert_string_equal(f->server.rcpts[2], "b@example.net");
+}
+
+/* All of a list come in or none, and the client learns which limit it was. */
+static void test_lists_count_as_what_they_stand_for(void **state)
+{
+	struct fixture *f = *state;
+
+	server_fini(&f->server);
+	server_init(&f->server, &login);
+	say(f, "MAIL FROM:<a@b>", "250 ");
+	say(f, "RCPT TO:<many>",
+	    "550 5.5.3 Address stands for 4 recipients; smtp.max_recipients "
+	    "in sesrelayd.conf is 3\r\n");
+	assert_int_equal(f->server.state, SERVER_MAIL);
+	say(f, "RCPT TO:<x@y>", "250 ");
+	say(f, "RCPT TO:<list>", "452 4.5.3 ");
+	assert_int_equal(f->server.n_rcpts, 1);
+	say(f, "RCPT TO:<ops>", "250 ");
+	say(f, "RCPT TO:<z@y>", "452 4.5.3 ");
+	assert_int_equal(f->server.n_rcpts, 3);
+	say(f, "DATA", "354 ");
+	assert_int_equal(f->server.n_rcpts, 3);
+}
+
+/* Who is on two lists gets one copy, where its address came first. */
+static void test_no_recipient_twice_through_aliases(void **state)
+{
+	struct fixture *f = *state;
+
+	server_fini(&f->server);
+	server_init(&f->server, &login);
+	say(f, "MAIL FROM:<a@b>", "250 ");
+	say(f, "RCPT TO:<b@example.net>", "250 ");
+	say(f, "RCPT TO:<ops>", "250 ");
+	assert_int_equal(f->server.n_rcpts, 3);
+	say(f, "DATA", "354 ");
+	assert_int_equal(f->server.n_rcpts, 2);
+	assert_string_equal(f->server.rcpts[0], "b@example.net");
+	assert_string_equal(f->server.rcpts[1], "a@example.net");
+	end_content(f, SERVER_CONTENT_OK, "ID");
+	/* A client that repeats itself is taken at its word. */
+	say(f, "MAIL FROM:<a@b>", "250 ");
+	say(f, "RCPT TO:<x@y>", "250 ");
+	say(f, "RCPT TO:<x@y>", "250 ");
+	say(f, "DATA", "354 ");
+	assert_int_equal(f->server.n_rcpts, 2);
 }
 
 static void test_size_limit_of_zero_is_none(void **state)
@@ -479,6 +564,8 @@ static void test_content_replies(void **state)
 		{ SERVER_CONTENT_BARE_CR, NULL, "550 5.5.2 " },
 		{ SERVER_CONTENT_NUL, NULL, "550 5.6.0 " },
 		{ SERVER_CONTENT_LOOP, NULL, "554 5.4.6 " },
+		{ SERVER_CONTENT_HEADER, "5.6.0 Two From",
+		    "554 5.6.0 Two From\r\n" },
 		{ SERVER_CONTENT_NO_SPACE, "disk", "452 4.3.1 " },
 		{ SERVER_CONTENT_FAILED, "a\r\n250 b", "451 4.3.0 " },
 	};
@@ -803,6 +890,9 @@ int main(void)
 		TEST(test_envelope),
 		TEST(test_refused_mail_and_rcpt),
 		TEST(test_default_domain_completes),
+		TEST(test_rules_and_aliases_apply),
+		TEST(test_lists_count_as_what_they_stand_for),
+		TEST(test_no_recipient_twice_through_aliases),
 		TEST(test_size_limit_of_zero_is_none),
 		TEST(test_refusal_of_the_spool),
 		TEST(test_refusal_by_size),
