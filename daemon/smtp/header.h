@@ -33,6 +33,10 @@ void header_scan_feed(struct header_scan *h, const char *in, size_t len);
  * `max` bytes; without the empty line.
  */
 struct slice header_block(struct slice content, size_t max);
+/* The field that begins here, with the lines folded to it; empty: none. */
+struct slice header_next_field(struct slice text);
+/* Without the blanks that may stand before the colon; empty: no field. */
+struct slice header_field_name(struct slice field);
 /*
  * Does the block say that nobody wrote the message by hand (RFC 3834 5:
  * Auto-Submitted, of any value but "no")?  Such a sender gets no answer.

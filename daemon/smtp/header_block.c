@@ -20,8 +20,7 @@ static struct slice next_line(struct slice text)
 	return slice_of(text.ptr, lf != NULL ? (size_t)(lf - text.ptr) + 1 : 0);
 }
 
-/* The name of the field that begins here; empty: none does. */
-static struct slice field_name(struct slice line)
+struct slice header_field_name(struct slice line)
 {
 	size_t n = 0;
 
@@ -42,13 +41,12 @@ static bool is_folded(struct slice line)
 	return line.len > 0 && (line.ptr[0] == ' ' || line.ptr[0] == '\t');
 }
 
-/* The field that begins here, with the lines folded to it; empty: none. */
-static struct slice next_field(struct slice text)
+struct slice header_next_field(struct slice text)
 {
 	struct slice line = next_line(text);
 	size_t len = line.len;
 
-	if (field_name(line).len == 0)
+	if (header_field_name(line).len == 0)
 		return slice_of(text.ptr, 0);
 	while (is_folded(
 	    line = next_line(slice_of(text.ptr + len, text.len - len))))
@@ -63,8 +61,8 @@ struct slice header_block(struct slice content, size_t max)
 	if (content.len > max)
 		content.len = max;
 	for (;;) {
-		struct slice field =
-		    next_field(slice_of(content.ptr + len, content.len - len));
+		struct slice field = header_next_field(
+		    slice_of(content.ptr + len, content.len - len));
 
 		if (field.len == 0)
 			return slice_of(content.ptr, len);
@@ -98,11 +96,12 @@ bool header_is_automatic(struct slice block)
 {
 	struct slice field;
 
-	while ((field = next_field(block)).len > 0) {
+	while ((field = header_next_field(block)).len > 0) {
 		struct slice value = field;
 
 		block = slice_of(block.ptr + field.len, block.len - field.len);
-		if (!slice_caseeq_str(field_name(field), "Auto-Submitted"))
+		if (!slice_caseeq_str(
+			header_field_name(field), "Auto-Submitted"))
 			continue;
 		slice_split(&value, ':');
 		if (!slice_caseeq_str(first_word(value), "no"))
