@@ -40,9 +40,17 @@ struct session {
 	/* The message that is arriving. */
 	struct message *m;
 	struct dot_reader dot;
-	struct header_scan scan;
+	struct header_scan scan; /* of the header as it is rewritten */
+	/* NULL: there are no rules, or the message is refused. */
+	struct rewrite_header *rewrite;
+	struct rewrite_rules *rules; /* held while it is */
+	size_t header_held; /* bytes that it was given */
+	char
+	    rewritten[160]; /* names of fields that were altered, for the log */
+	bool broke_signature;
 	uint64_t content_len; /* as the client sent it, without our header */
 	enum server_content verdict; /* OK until something is wrong with it */
+	char refusal[256]; /* what goes with CONTENT_HEADER */
 	bool discard; /* it is; read on to its true end */
 	bool ended; /* the final dot has come */
 	int64_t data_deadline_us; /* for the whole message, monotonic */
@@ -83,6 +91,17 @@ void session_goodbye(
 void session_serve(struct session *s);
 /* The socket is gone, and now nothing of it is with the disk any more. */
 void session_retire(struct session *s);
+
+/* --- session_header.c, for session_content.c --- */
+
+/* From then on, content goes through session_feed_header() while s->rewrite. */
+void session_start_header(struct session *s);
+/* Both: false when it is refused, with the reason in s->refusal. */
+bool session_feed_header(struct session *s, const char *ptr, size_t len);
+bool session_end_header(struct session *s); /* the content is over */
+void session_drop_header(struct session *s); /* nothing of it is needed */
+/* What was altered; before the message goes to the spool. */
+void session_log_header(const struct session *s);
 
 /* --- session_content.c, for session.c --- */
 

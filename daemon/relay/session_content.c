@@ -20,6 +20,8 @@
 
 /* Content goes to the large file in chunks of this size. */
 #define LARGE_CHUNK (256u * 1024)
+/* A header goes through the rewriting in pieces of this size. */
+#define HEADER_CHUNK (16u * 1024)
 
 void session_drop_content(struct session *s)
 {
@@ -27,6 +29,7 @@ void session_drop_content(struct session *s)
 		spool_large_drop(s->large);
 	s->large = NULL;
 	s->appending = false;
+	session_drop_header(s);
 	message_free(s->m);
 	s->m = NULL;
 }
@@ -69,6 +72,7 @@ void session_start_content(struct session *s)
 	s->data_deadline_us =
 	    clock_mono_us() + session_timeout_us(s) * INBOUND_MESSAGE_TIMEOUTS;
 	add_received(s);
+	session_start_header(s);
 	struct log_field fields[] = {
 		{ LOG_PLAIN, "client", s->peer },
 		{ LOG_HIDDEN, "helo", server->helo },
@@ -88,6 +92,7 @@ static void refuse_content(struct session *s, enum server_content why)
 		spool_large_drop(s->large);
 	s->large = NULL;
 	s->appending = false;
+	session_drop_header(s);
 	s->m->body.len = 0;
 }
 
@@ -159,6 +164,7 @@ static void commit(struct session *s)
 {
 	struct spool_large *large = s->large;
 
+	session_log_header(s);
 	free(s->m->message_id);
 	s->m->message_id = xstrdup(s->scan.message_id);
 	s->mode = SESSION_COMMITTING;
@@ -193,6 +199,14 @@ static enum server_content judge(const struct session *s)
 	return refusal != NULL ? SERVER_CONTENT_NO_SPACE : SERVER_CONTENT_OK;
 }
 
+/* What the reply adds to the reason; NULL: nothing. */
+static const char *detail_of(const struct session *s, enum server_content what)
+{
+	if (what == SERVER_CONTENT_HEADER)
+		return s->refusal;
+	return spool_refusal(s->inbound->relay->spool, 0);
+}
+
 static void on_appended(void *ctx, int rc, const struct err *err);
 
 /* Hand the gathered chunk to the disk. */
@@ -211,8 +225,7 @@ void session_end_content(struct session *s)
 
 	if (what != SERVER_CONTENT_OK) {
 		session_drop_content(s);
-		answer_content(
-		    s, what, spool_refusal(s->inbound->relay->spool, 0));
+		answer_content(s, what, detail_of(s, what));
 		return;
 	}
 	if (s->large != NULL && s->m->body.len > 0) {
@@ -249,17 +262,31 @@ static bool should_stream(const struct session *s)
 		stat_get(STAT_BODY_BYTES) > INBOUND_MEMORY_MAX);
 }
 
-/* Takes what is there of the content; false: no more for now. */
-bool session_take_content(struct session *s)
+/* Through the rewriting of the header, in pieces that fit on the stack. */
+static size_t take_header(struct session *s, struct slice in)
 {
-	struct slice in = conn_peek(s->conn);
-	struct body *body = &s->m->body;
-	size_t used, n;
-	char *out;
+	char out[DOT_READ_ROOM(HEADER_CHUNK)];
+	size_t used, n, len = in.len < HEADER_CHUNK ? in.len : HEADER_CHUNK;
 
-	if (in.len == 0 || s->appending)
-		return false;
-	out = body_reserve(body, DOT_READ_ROOM(in.len));
+	s->ended = dot_read(&s->dot, in.ptr, len, &used, out, &n);
+	s->content_len += n;
+	if (!session_feed_header(s, out, n))
+		refuse_content(s, SERVER_CONTENT_HEADER);
+	else if (s->rewrite != NULL && s->ended && !session_end_header(s))
+		refuse_content(s, SERVER_CONTENT_HEADER);
+	else if (s->rewrite != NULL &&
+	    stat_get(STAT_BODY_BYTES) > 2 * (int64_t)INBOUND_MEMORY_MAX)
+		refuse_content(s, SERVER_CONTENT_NO_SPACE);
+	return used;
+}
+
+/* Straight into the body. */
+static size_t take_body(struct session *s, struct slice in)
+{
+	struct body *body = &s->m->body;
+	char *out = body_reserve(body, DOT_READ_ROOM(in.len));
+	size_t used, n;
+
 	s->ended = dot_read(&s->dot, in.ptr, in.len, &used, out, &n);
 	if (!s->scan.done)
 		header_scan_feed(&s->scan, out, n);
@@ -268,7 +295,18 @@ bool session_take_content(struct session *s)
 		body->len += n;
 		s->m->size += n;
 	}
-	conn_consume(s->conn, used);
+	return used;
+}
+
+/* Takes what is there of the content; false: no more for now. */
+bool session_take_content(struct session *s)
+{
+	struct slice in = conn_peek(s->conn);
+
+	if (in.len == 0 || s->appending)
+		return false;
+	conn_consume(s->conn,
+	    s->rewrite != NULL ? take_header(s, in) : take_body(s, in));
 	if (s->content_len > s->inbound->options.server.max_message_size)
 		refuse_content(s, SERVER_CONTENT_TOO_BIG);
 	if (should_stream(s) && refusal_of(s) != NULL)

@@ -7,7 +7,7 @@
  * final: no rule looks at it again, so that rules make no loop (and aliases
  * have none, see aliases_read.c).
  */
-#include "smtp/rewrite.h"
+#include "smtp/rewrite_private.h"
 
 #include "base/mem.h"
 #include "smtp/aliases.h"
@@ -77,47 +77,14 @@ static enum addr_error read_form(const struct rewrite_rules *rules,
 	return parse(f->given.text, false, rules->default_domain, &f->whole);
 }
 
-/* --- rules --- */
-
-static char fold(char c)
-{
-	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
-
-/* In time of |pattern| * |text| at the most: only the last '*' is retried. */
-static bool matches(const char *pattern, const char *text)
-{
-	const char *star = NULL, *retry = NULL;
-
-	while (*text != '\0') {
-		if (*pattern == '*') {
-			star = ++pattern;
-			retry = text;
-		} else if (fold(*pattern) == fold(*text)) {
-			pattern++;
-			text++;
-		} else if (star != NULL) {
-			pattern = star;
-			text = ++retry;
-		} else {
-			return false;
-		}
-	}
-	while (*pattern == '*')
-		pattern++;
-	return *pattern == '\0';
-}
-
 /* The address that the first rule gives, else NULL. */
 static const char *find_rule(
     const struct rewrite_rule *rules, unsigned n, const struct form *f)
 {
-	for (unsigned i = 0; i < n; i++)
-		if (matches(rules[i].match, f->given.text) ||
-		    (f->whole.text[0] != '\0' &&
-			matches(rules[i].match, f->whole.text)))
-			return rules[i].address;
-	return NULL;
+	const char *given = f->given.text, *whole = f->whole.text;
+
+	return rewrite_rules_find(
+	    rules, n, whole[0] != '\0' ? whole : given, given);
 }
 
 /* --- senders --- */

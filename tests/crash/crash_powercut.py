@@ -24,7 +24,8 @@ import time
 
 from crashdisk import Image, all_isolated, isolated, scratch
 from crashlib import Failed, need
-from harness import Relay, Sesd, Submission, make_certificates, wait_until
+from harness import (DATE, Relay, Sesd, Submission, make_certificates,
+                     wait_until)
 
 import powersteps
 
@@ -47,7 +48,7 @@ class Mail:
         self.name, self.rcpt = name, rcpt
         self.body = line * (1 + size // len(line))
         self.content = (f"From: app@example.com\r\nSubject: {name}\r\n"
-                        f"Message-ID: <{name}@cut.test>\r\n\r\n"
+                        f"{DATE}\r\nMessage-ID: <{name}@cut.test>\r\n\r\n"
                         ).encode() + self.body
         self.sha256 = hashlib.sha256(self.body).hexdigest()
 

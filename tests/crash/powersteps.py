@@ -10,7 +10,7 @@ import time
 
 from crashdisk import Image, all_isolated, scratch
 from crashlib import Failed, need
-from harness import RCPT, Relay, Sesd, wait_until
+from harness import DATE, RCPT, Relay, Sesd, wait_until
 
 # Between dot and 250: so many cuts of each kind, at random moments.
 DOTS, DOTS_SAMPLE = 60, 6
@@ -25,8 +25,9 @@ class Quiet:
         self.large = large
         body = b"0123456789abcdef" * 6 + b"\r\n"
         self.body = body * (18000 if large else 20)
-        self.content = (b"From: app@example.com\r\nSubject: step\r\n"
-                        b"Message-ID: <step@cut.test>\r\n\r\n") + self.body
+        self.content = (b"From: app@example.com\r\nSubject: step\r\n" +
+                        DATE.encode() +
+                        b"\r\nMessage-ID: <step@cut.test>\r\n\r\n") + self.body
         self.image = Image(directory, kind)
         self.image.mount()
         self.spool = self.image.point / "spool"

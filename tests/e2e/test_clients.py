@@ -9,13 +9,13 @@ import subprocess
 
 import pytest
 
-from harness import RCPT, SENDER, message, without_received
+from harness import DATE, RCPT, SENDER, message, without_received
 from intake_helpers import canonical, wait_accepted
 
 TEXT = ("Gr\u00fc\u00dfe aus Z\u00fcrich\n.\n.dot at the start\n\n"
         "From_here on: \u65e5\u672c\u8a9e\n" + "long " * 150 + "\nlast line\n")
 HEAD = (f"From: {SENDER}\nTo: {RCPT}\nSubject: client\n"
-        "Message-ID: <client@example.com>\nMIME-Version: 1.0\n"
+        f"{DATE}\nMessage-ID: <client@example.com>\nMIME-Version: 1.0\n"
         "Content-Type: text/plain; charset=utf-8\n"
         "Content-Transfer-Encoding: 8bit\n\n")
 # As a file on a Unix disk has it: bare LF, and with it no line of two dots,

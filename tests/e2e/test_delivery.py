@@ -89,7 +89,6 @@ LONG_LINE = b"x" * 998 + b"\r\n"
 
 @pytest.mark.parametrize("name,content", [
     ("no body", message(b"")),
-    ("no blank line", message(b"")[:-2]),
     ("no final line end is added", message(b"\r\n\r\n\r\n")),
     ("dots", message(b".\r\n..\r\n.hidden\r\n...\r\nend.\r\n.\r\n")),
     ("dots at every chunk", message(b".x\r\n" * 300_000)),
@@ -132,10 +131,22 @@ def test_large_bodies(sesd, relay, mode, size):
     r.wait_empty()
 
 
-def test_empty_content(sesd, relay):
-    s = sesd(settings={"strict_headers": 0})
+def test_header_without_an_empty_line(sesd, relay):
+    s = sesd()
     r = relay(s)
-    delivered(s, r, {r.send(b""): b""})
+    content = message(b"")
+    delivered(s, r, {r.send(content[:-2]): content})
+
+
+def test_empty_content(sesd, relay):
+    """It gets the header that SES wants."""
+    s = sesd()
+    r = relay(s)
+    qid = r.send(b"")
+    content = without_received(s.stored(s.wait_messages(1)[0]))
+    assert re.fullmatch(rb"From: app@example\.com\r\nDate: [^\r]+\r\n"
+                        rb"Message-ID: <%s@relay\.test>\r\n\r\n" %
+                        qid.encode(), content), content
 
 
 def test_120_recipients_go_in_three_parts(sesd, relay):

@@ -7,7 +7,7 @@ import ssl
 
 import pytest
 
-from harness import RCPT, SENDER, message, wait_until
+from harness import DATE, RCPT, SENDER, message, wait_until
 from intake_helpers import (Client, accepted, canonical, contents,
                             envelope, has_ipv6, stuff, wait_accepted)
 
@@ -449,9 +449,11 @@ def test_commands_that_end_in_newline_are_rejected_when_asked_for(relay):
 
 LF_SESSION = (b"HELO client\nMAIL FROM:<app@example.com>\n"
               b"RCPT TO:<user@example.net>\nDATA\n"
-              b"From: app@example.com\nSubject: by hand\n\n"
+              b"From: app@example.com\nSubject: by hand\n" + DATE.encode() +
+              b"\nMessage-ID: <by@hand.example>\n\n"
               b"one\n..\n.two\nthree\n.\n")
-LF_CONTENT = (b"From: app@example.com\r\nSubject: by hand\r\n\r\n"
+LF_CONTENT = (b"From: app@example.com\r\nSubject: by hand\r\n" +
+              DATE.encode() + b"\r\nMessage-ID: <by@hand.example>\r\n\r\n"
               b"one\r\n.\r\n.two\r\nthree\r\n")
 
 

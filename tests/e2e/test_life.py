@@ -173,7 +173,7 @@ def test_no_notice_to_the_null_sender(sesd, relay):
 @pytest.mark.parametrize("field", [
     b"Auto-Submitted: auto-replied\r\n",
     b"AUTO-SUBMITTED:\r\n\t(by cron) auto-generated (cron); x=y\r\n",
-    b"Auto-Submitted: no\r\nAuto-Submitted: auto-notified\r\n",
+    b"Auto-Submitted: auto-notified\r\nAuto-Submitted: no\r\n",
 ])
 def test_no_notice_to_programs(sesd, relay, field):
     silent(sesd, relay, content=message(headers=field))

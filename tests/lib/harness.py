@@ -24,6 +24,8 @@ USER = "AKIAIOSFODNN7EXAMPLE"
 PASSWORD = "BLBM/9hSUELfq8Gw+rU1YcBjkOxGbhT2XG763xVLGWL9"
 SENDER = "app@example.com"
 RCPT = "user@example.net"
+# Mail that has it, and a From and a Message-ID, goes on as it is.
+DATE = "Date: Sat, 21 Nov 2026 10:00:00 +0000"
 
 # A recipient's outcome, as interface and dashboards know the line.
 OUTCOME = re.compile(
@@ -113,7 +115,7 @@ def message(body=b"hello\r\n", subject="test", message_id=None, headers=b""):
     if message_id is None:
         message_id = f"{random.randrange(1 << 64):016x}@example.com"
     return (f"From: {SENDER}\r\nTo: {RCPT}\r\nSubject: {subject}\r\n"
-            f"Message-ID: <{message_id}>\r\n".encode() +
+            f"{DATE}\r\nMessage-ID: <{message_id}>\r\n".encode() +
             headers + b"\r\n" + body)
 
 

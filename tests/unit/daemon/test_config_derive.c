@@ -152,7 +152,7 @@ static void test_many_tags(void **state)
 		free(tags);
 		tags = longer;
 	}
-	text = xasprintf("ses: { " SES_KEYS "tags = [ %s ]; };", tags);
+	text = xasprintf("%s%s ]; };", "ses: { " SES_KEYS "tags = [ ", tags);
 	c = must_load(text);
 	for (const char *p = c->rewrite_rules->ses_headers; *p; n++) {
 		size_t len = strcspn(p, "\n") + 1;
