@@ -15,6 +15,7 @@
  *   ctl_trace.c     `trace`, and `show --log`
  *   ctl_check.c     `check`, which asks SES, not the daemon
  *   ctl_password.c  `password`, which asks nobody
+ *   ctl_rewrite.c   `rewrite-test`, which sends nothing
  *   ctl_submit.c    a test message, handed in by SMTP
  *   ctl_send_test.c `send-test`
  *
@@ -46,7 +47,9 @@ struct ctl_options {
 	bool postfix_json; /* mailq -j */
 	int64_t timeout_us; /* drain, rotate, send-test; -1: none */
 	const char *region; /* password; NULL: ses.region */
-	const char *from; /* send-test; NULL: see there */
+	const char *from; /* send-test, rewrite-test; NULL: see there */
+	char **to; /* rewrite-test */
+	unsigned n_to;
 	bool wait; /* rotate */
 	char **args; /* operands behind the verb */
 	int n_args;
@@ -177,6 +180,7 @@ int ctl_trace(struct ctl_client *c, const struct ctl_options *options);
 int ctl_check(struct ctl_client *c, const struct ctl_options *options);
 /* Nor has this. */
 int ctl_password(struct ctl_client *c, const struct ctl_options *options);
+int ctl_rewrite_test(struct ctl_client *c, const struct ctl_options *options);
 int ctl_send_test(struct ctl_client *c, const struct ctl_options *options);
 
 /*

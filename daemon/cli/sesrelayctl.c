@@ -48,6 +48,10 @@ static const char usage_text[] =
     "                       the SMTP password of a region, from the secret\n"
     "                       access key on standard input or in\n"
     "                       ses.secret_key_file; needs no daemon\n"
+    "  rewrite-test FILE [--from ADDRESS] [--to ADDRESS]...\n"
+    "                       what would become of a message (-: standard "
+    "input);\n"
+    "                       needs no daemon, sends nothing\n"
     "change (ID...: queue ids; -: read them from standard input; --all):\n"
     "  retry [ID...]        try now\n"
     "  hold ID...           keep it until it is released\n"
@@ -78,6 +82,7 @@ enum verb_option {
 	OPT_REGION = 128,
 	OPT_FROM = 256,
 	OPT_WAIT = 512,
+	OPT_TO = 1024,
 };
 
 /* --- verbs of a few lines --- */
@@ -192,6 +197,11 @@ static const char *check_address(const char *arg)
 	    : "an address looks like user@example.com";
 }
 
+static const char *check_file(const char *arg)
+{
+	return arg[0] != '\0' ? NULL : "a file, or - for standard input";
+}
+
 enum verb_needs {
 	NEEDS_DAEMON,
 	NEEDS_SPOOL, /* of the daemon, or by itself when that is down */
@@ -228,6 +238,8 @@ static const struct verb verbs[] = {
 	    NEEDS_DAEMON },
 	{ "resume", 0, 1, check_part, ctl_resume, 0, NEEDS_DAEMON },
 	{ "retry", 0, INT_MAX, check_ids, ctl_retry, OPT_ALL, NEEDS_DAEMON },
+	{ "rewrite-test", 1, 1, check_file, ctl_rewrite_test, OPT_FROM | OPT_TO,
+	    NEEDS_NOTHING },
 	{ "rotate", 0, 0, NULL, ctl_rotate, OPT_WAIT | OPT_TIMEOUT,
 	    NEEDS_DAEMON },
 	{ "send-test", 1, 1, check_address, ctl_send_test,
@@ -304,6 +316,7 @@ enum long_option {
 	TIMEOUT,
 	REGION,
 	FROM,
+	TO,
 	WAIT,
 };
 
@@ -353,6 +366,10 @@ static unsigned take_option(struct ctl_options *o, int c)
 	case FROM:
 		o->from = optarg;
 		return OPT_FROM;
+	case TO:
+		o->to = xrealloc(o->to, (o->n_to + 1) * sizeof o->to[0]);
+		o->to[o->n_to++] = optarg;
+		return OPT_TO;
 	case WAIT:
 		o->wait = true;
 		return OPT_WAIT;
@@ -387,6 +404,7 @@ static unsigned read_options(int argc, char **argv, struct ctl_options *o)
 		{ "timeout", required_argument, NULL, TIMEOUT },
 		{ "region", required_argument, NULL, REGION },
 		{ "from", required_argument, NULL, FROM },
+		{ "to", required_argument, NULL, TO },
 		{ "wait", no_argument, NULL, WAIT },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -419,14 +437,17 @@ static const char *check_options(
 		{ OPT_TIMEOUT,
 		    "--timeout goes with drain, rotate and send-test" },
 		{ OPT_REGION, "--region goes with password" },
-		{ OPT_FROM, "--from goes with send-test" },
+		{ OPT_FROM, "--from goes with send-test and rewrite-test" },
+		{ OPT_TO, "--to goes with rewrite-test" },
 		{ OPT_WAIT, "--wait goes with rotate" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rules); i++)
 		if ((used & rules[i].option & ~verb->options) != 0)
 			return rules[i].goes_with;
-	if (o->from != NULL && check_address(o->from) != NULL)
+	/* What is wrong with it is what rewrite-test has to tell. */
+	if (o->from != NULL && verb->run != ctl_rewrite_test &&
+	    check_address(o->from) != NULL)
 		return check_address(o->from);
 	if (o->n_args < verb->min_args)
 		return "it needs an argument; see \"sesrelayctl -h\"";
@@ -490,6 +511,7 @@ int main(int argc, char **argv)
 	}
 	rc = verb->run(c, &options);
 	ctl_close(c);
+	free(options.to);
 	if ((fflush(stdout) != 0 || ferror(stdout)) && rc == EX_OK) {
 		ctl_error("cannot write the answer: %s", strerror(errno));
 		rc = EXIT_FAILURE;

@@ -16,6 +16,8 @@
 #include "base/stat.h"
 #include "relay/attempt.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Content goes to the large file in chunks of this size. */
@@ -199,12 +201,22 @@ static enum server_content judge(const struct session *s)
 	return refusal != NULL ? SERVER_CONTENT_NO_SPACE : SERVER_CONTENT_OK;
 }
 
-/* What the reply adds to the reason; NULL: nothing. */
-static const char *detail_of(const struct session *s, enum server_content what)
+/* What the reply adds to the reason, in `buf` or elsewhere; NULL: nothing. */
+static const char *detail_of(
+    const struct session *s, enum server_content what, char *buf, size_t size)
 {
-	if (what == SERVER_CONTENT_HEADER)
+	switch (what) {
+	case SERVER_CONTENT_HEADER:
 		return s->refusal;
-	return spool_refusal(s->inbound->relay->spool, 0);
+	case SERVER_CONTENT_TOO_BIG:
+		snprintf(buf, size, "smtp.max_message_size is %" PRIu64,
+		    s->inbound->options.server.max_message_size);
+		return buf;
+	case SERVER_CONTENT_NO_SPACE:
+		return spool_refusal(s->inbound->relay->spool, 0);
+	default:
+		return NULL;
+	}
 }
 
 static void on_appended(void *ctx, int rc, const struct err *err);
@@ -222,10 +234,12 @@ static void append_large(struct session *s)
 void session_end_content(struct session *s)
 {
 	enum server_content what = judge(s);
+	char detail[80];
 
 	if (what != SERVER_CONTENT_OK) {
 		session_drop_content(s);
-		answer_content(s, what, detail_of(s, what));
+		answer_content(
+		    s, what, detail_of(s, what, detail, sizeof detail));
 		return;
 	}
 	if (s->large != NULL && s->m->body.len > 0) {

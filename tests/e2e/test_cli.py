@@ -144,8 +144,8 @@ def test_keys_without_effect_yet_are_told(config):
 
 
 def test_start_tells_of_keys_without_effect_yet(relay):
-    r = relay(config={"ses.tenant": '"shop"'})
-    assert "'ses.tenant' has no effect yet" in r.log()
+    r = relay(config={"http.listen": '"127.0.0.1:9125"'})
+    assert "'http.listen' has no effect yet" in r.log()
 
 
 def test_include(config, directory):

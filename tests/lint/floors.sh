@@ -3,7 +3,7 @@
 #
 #   base < smtp, policy < queue < net < relay < daemon; cli sees base, queue,
 #   daemon/report.h, whose objects are its own when the daemon is down,
-#   daemon/check.h, daemon/credentials.h, and smtp for what replies mean.
+#   daemon/check.h, rehearsal.h, credentials.h, and smtp for what replies mean.
 #   smtp and policy don't know each other, queue and net don't know each other,
 #   event2/ and openssl/ stay in net (and credentials.c), libconfig in config*.c
 #   and cli, pthread in base/work.c, xxhash in queue, config.h is for the top,
@@ -25,11 +25,12 @@ declare -A may=(
 	[queue]="base queue"
 	[net]="base net"
 	[relay]="base smtp policy queue net relay"
-	[cli]="base smtp queue cli report check credentials"
+	[cli]="base smtp queue cli report check rehearsal credentials"
 	[report]="base queue report"
 	[check]="base policy net"
+	[rehearsal]="base smtp"
 	[credentials]="base credentials"
-	[top]="base smtp policy queue net relay report check credentials top"
+	[top]="base smtp policy queue net relay report check rehearsal credentials top"
 )
 
 floor_of() { # daemon/relay/pool.c -> relay; daemon/main.c -> top
@@ -38,6 +39,7 @@ floor_of() { # daemon/relay/pool.c -> relay; daemon/main.c -> top
 	*/*) echo "${path%%/*}" ;;
 	report.[ch]) echo report ;;
 	check.h) echo check ;;
+	rehearsal.h) echo rehearsal ;;
 	credentials.[ch]) echo credentials ;;
 	*) echo top ;;
 	esac
