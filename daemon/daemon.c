@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/notify.h"
 #include "credentials.h"
+#include "smtp/aliases.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -88,6 +89,23 @@ static void note_credentials(
 	changes->text = text;
 }
 
+/* Its path is a key, what it says is not. */
+static void note_aliases(const struct config *config, struct changes *changes)
+{
+	const struct aliases *aliases = config->rewrite_rules->aliases;
+	char *text;
+
+	if (aliases == NULL)
+		return;
+	log_msg(LOG_LEVEL_INFO, LOG_MASTER, LOG_NO_ID, "%u aliases from %s",
+	    aliases_count(aliases), config->rewrite.aliases_file);
+	text = xasprintf("%s%u aliases from %s\n",
+	    changes->text != NULL ? changes->text : "", aliases_count(aliases),
+	    config->rewrite.aliases_file);
+	free(changes->text);
+	changes->text = text;
+}
+
 static int refuse(struct daemon *d, const char *why)
 {
 	d->last_reload_ok = false;
@@ -114,6 +132,7 @@ int daemon_reload(struct daemon *d, char **message)
 	}
 	config_diff(d->config, config, note_change, &changes);
 	note_credentials(d, config, &changes);
+	note_aliases(config, &changes);
 	if (d->verbose == 0)
 		log_set_level(config->log_options.level);
 	config_free(d->config);

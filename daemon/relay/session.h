@@ -44,7 +44,7 @@ struct session {
 	/* NULL: there are no rules, or the message is refused. */
 	struct rewrite_header *rewrite;
 	struct rewrite_rules *rules; /* held while it is */
-	size_t header_held; /* bytes that it was given */
+	size_t header_held; /* bytes that it keeps, at the most */
 	char
 	    rewritten[160]; /* names of fields that were altered, for the log */
 	bool broke_signature;

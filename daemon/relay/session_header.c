@@ -104,11 +104,21 @@ static bool look(struct session *s)
 	return true;
 }
 
+/* What is beyond the most that is kept is in the body already. */
+static void count_held(struct session *s, size_t len)
+{
+	size_t room = REWRITE_BLOCK_MAX - s->header_held;
+
+	if (len > room)
+		len = room;
+	s->header_held += len;
+	stat_add(STAT_BODY_BYTES, (int64_t)len);
+}
+
 bool session_feed_header(struct session *s, const char *ptr, size_t len)
 {
 	rewrite_header_feed(s->rewrite, ptr, len);
-	s->header_held += len;
-	stat_add(STAT_BODY_BYTES, (int64_t)len);
+	count_held(s, len);
 	if (!look(s))
 		return false;
 	/* The block comes out as a whole, so all of it is through. */

@@ -103,6 +103,19 @@ def same(what, got, want):
                   f"{got[start:at + 40]!r}, not {want[start:at + 40]!r}")
 
 
+def without_added(stored, sent):
+    """The content without what the relay adds: its own field on top, and at
+    the end of the header a Date and a Message-ID that it did not have."""
+    content = without_received(stored)
+    head, gap, body = content.partition(b"\r\n\r\n")
+    had = b"\n" + sent.partition(b"\r\n\r\n")[0].lower()
+    fields = head.split(b"\r\n")
+    for name in (b"message-id:", b"date:"):
+        if fields[-1].lower().startswith(name) and b"\n" + name not in had:
+            fields.pop()
+    return b"\r\n".join(fields) + gap + body
+
+
 def judge_envelope(mail, entry, sender=SENDER):
     if (entry["from"], sorted(entry["rcpts"])) != (sender, sorted(mail.rcpts)):
         raise Unequal(f"envelope {entry['from']} {entry['rcpts']}")

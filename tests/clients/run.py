@@ -70,7 +70,7 @@ def send_one(stage, client, mail, directory, kit):
     if len(sent) != 1:
         raise content.Unequal(f"{len(sent)} contents on the wire: {dialogue}")
     content.same("of what went over the wire, the content",
-                 content.without_received(stored), sent[0])
+                 content.without_added(stored, sent[0]), sent[0])
     content.judge_envelope(mail, entry)
     if client.makes:
         content.judge_made(mail, stored)

@@ -11,6 +11,7 @@ import pytest
 
 from harness import (BUILD, DATE, RCPT, SENDER, message, wait_until,
                      without_received)
+from intake_helpers import check_memory, send_together, sessions
 
 # What cron on ip-10-0-0-1.internal hands in, as sendmail -FCronDaemon makes it.
 CRON = (b"From: root (Cron Daemon)\r\nTo: root\r\n"
@@ -160,7 +161,7 @@ def test_bad_aliases_are_found_before_they_matter(relay, sesd):
     r.send(message(), rcpts=["root"])
     assert s.wait_messages(1)[0]["rcpts"] == ["ops@example.org"]
     aliases.write_text("root: other@example.org\n")
-    r.ctl("reload")
+    assert f"1 aliases from {aliases}" in r.ctl("reload")
     r.send(message(), rcpts=["root"])
     assert s.wait_messages(2)[1]["rcpts"] == ["other@example.org"]
 
@@ -306,6 +307,27 @@ def test_too_large_by_announcement_and_as_it_comes(relay, sesd):
                              "smtp.max_message_size is 40000000\r\n")
         c.mail()
     s.wait_messages(1)
+
+
+def test_long_headers_of_many_clients(relay):
+    """What is kept of headers is bounded for all of them together: those
+    beyond get 452, after their true end, and the others their 250."""
+    r = relay()
+    before = r.peak_memory_kib()
+    long = f"From: {SENDER}\r\n".encode() + b"X-Long: " + b"x" * 900 + b"\r\n"
+    long += (b" " + b"y" * 900 + b"\r\n") * 270
+    with sessions(r, 700) as clients:
+        for c in clients:
+            c.begin()
+        send_together(clients, [long] * len(clients))
+        for c in clients:
+            c.drained()
+            c.send(b"\r\n.\r\n")
+        got = [c.reply()[:9] for c in clients]
+    assert set(got) == {b"250 2.0.0", b"452 4.3.1"}
+    assert 350 < got.count(b"250 2.0.0") < 650
+    assert r.count() == got.count(b"250 2.0.0")
+    check_memory(r, 500 * 1024, before)
 
 
 # --- what needs nothing ---

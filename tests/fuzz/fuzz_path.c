@@ -109,10 +109,11 @@ static void check_again(const struct addr *a)
 
 static void check_server(struct slice line, const char *domain)
 {
+	struct rewrite_rules rules = { .default_domain = domain };
 	const struct server_options options = { .hostname = "relay",
 		.max_message_size = 1000,
 		.max_recipients = 2,
-		.default_domain = domain };
+		.rewrite = &rules };
 	struct server_out out;
 	struct server s;
 
