@@ -165,8 +165,10 @@ static const char *judge_addresses(struct rewrite_header *h, struct field *f)
 	if (is_named(f, "Return-Path") && (r->n_whole != 1 || r->n_unusable))
 		return "removed: SES would send bounces there, and it is not "
 		       "one address";
-	if (is_named(f, "From") && r->n_whole == 0 && h->rules->add_headers &&
-	    h->from)
+	/* One can be made, or the message has a From. */
+	if (r->n_whole == 0 &&
+	    (is_named(f, "Sender") ||
+		(is_named(f, "From") && h->rules->add_headers && h->from)))
 		return "removed: there is no address in it";
 	if (f->kind->is_sent && !r->is_ascii)
 		rewrite_refuse(h, "5.6.7",

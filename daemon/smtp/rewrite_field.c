@@ -157,7 +157,8 @@ void rewrite_field_addresses(const struct rewrite_rules *rules,
 	struct rewrite_mailbox m;
 
 	*result = (struct rewrite_field_result){ .is_ascii = true };
-	while (rewrite_mailbox_next(&rest, &m)) {
+	while (
+	    out->len < REWRITE_FIELD_MAX && rewrite_mailbox_next(&rest, &m)) {
 		rewrite_text_add(
 		    out, slice_of(done, (size_t)(m.addr.ptr - done)));
 		add_mailbox(rules, &m, senders, fallback, out, result);

@@ -70,7 +70,8 @@ static size_t skip_bracket(struct slice s, size_t i)
 	for (size_t k = i + 1; k < s.len; k++) {
 		if (s.ptr[k] == ']')
 			return k + 1;
-		if (is_blank(s.ptr[k]) || strchr("<>,;\"(", s.ptr[k]))
+		/* One more bracket ends it too: time stays linear. */
+		if (is_blank(s.ptr[k]) || strchr("<>,;\"([", s.ptr[k]))
 			break;
 	}
 	return i + 1;

@@ -76,8 +76,10 @@ struct rewrite_field_result {
 /*
  * Appends the value of an address field to `out` as it shall be.  `senders`:
  * rules apply; `fallback`: stands in for addresses that have no domain and get
- * none, NULL: there is none.
+ * none, NULL: there is none.  From REWRITE_FIELD_MAX on the value stays as it
+ * is: a list of bare names of one letter would become a hundred times as long.
  */
+#define REWRITE_FIELD_MAX (2 * REWRITE_BLOCK_MAX)
 void rewrite_field_addresses(const struct rewrite_rules *rules,
     struct slice value, bool senders, const char *fallback,
     struct rewrite_text *out, struct rewrite_field_result *result);

@@ -113,6 +113,8 @@ static void test_without_a_domain_nothing_is_completed(void **state)
 {
 	static const struct change_case cases[] = {
 		{ "To: root\r\nCc: <x>\r\n", "To: root\r\nCc: <x>\r\n", NULL },
+		{ "Sender: root\r\n", "",
+		    "Sender|removed: there is no address in it\n" },
 		{ "Return-Path: root\r\n", "",
 		    "Return-Path|removed: SES would send bounces there, and it "
 		    "is not one address\n" },

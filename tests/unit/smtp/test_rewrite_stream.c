@@ -312,6 +312,54 @@ static void test_endless_line_passes(void **state)
 	free(in.ptr);
 }
 
+/* Bare names of one letter, which grow a hundred times by a long domain. */
+static void test_growth_is_bounded(void **state)
+{
+	char domain[200] = { 0 };
+	struct rewrite_rules rules = defaults;
+	struct text in = { 0 };
+	struct outcome o;
+
+	(void)state;
+	memset(domain, 'd', sizeof(domain) - 1);
+	rules.default_domain = domain;
+	text_add(&in, "From: a@b.c\r\nTo: a", 18);
+	while (in.len < REWRITE_BLOCK_MAX - 1000)
+		text_add(&in, ",a", 2);
+	text_add(&in, "\r\n\r\nbody\r\n", 10);
+	o = run(&rules, in.ptr);
+	assert_in_range(
+	    o.out.len, 2 * REWRITE_BLOCK_MAX, 4 * REWRITE_BLOCK_MAX);
+	assert_non_null(strstr(o.out.ptr, "\r\n\r\nbody\r\n"));
+	outcome_free(&o);
+	free(in.ptr);
+}
+
+/* Lists of a quarter of a megabyte that open things and never close them. */
+static void test_hostile_lists_stay(void **state)
+{
+	static const char *const parts[] = { "[", "(", "<", "\"", "\\", "@",
+		"<\"", "a@", "(a", "[a", ".@", "=?", "a b ", "[\"" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+		struct text in = { 0 };
+		struct outcome o;
+
+		text_add(&in, F D M "To: ", strlen(F D M "To: "));
+		while (in.len < REWRITE_BLOCK_MAX - 1000) {
+			if (in.len % 60 < strlen(parts[i]))
+				text_add(&in, "\r\n ", 3);
+			text_add(&in, parts[i], strlen(parts[i]));
+		}
+		text_add(&in, "\r\n\r\n", 4);
+		o = run(&defaults, in.ptr);
+		assert_string_equal(o.out.ptr, in.ptr);
+		outcome_free(&o);
+		free(in.ptr);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -320,6 +368,8 @@ int main(void)
 		cmocka_unit_test(test_no_field_is_lost_but_by_rule),
 		cmocka_unit_test(test_endless_blocks_pass),
 		cmocka_unit_test(test_endless_line_passes),
+		cmocka_unit_test(test_growth_is_bounded),
+		cmocka_unit_test(test_hostile_lists_stay),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
