@@ -20,8 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -284,43 +282,6 @@ static void on_accept(void *ctx, int fd, const struct sockaddr *peer)
 
 /* --- the socket --- */
 
-/* A socket file that nobody listens on is left from a crash: remove it. */
-static int clear_path(const struct sockaddr_un *addr, struct err *err)
-{
-	struct stat st;
-	int fd, rc;
-
-	if (lstat(addr->sun_path, &st) != 0)
-		return 0;
-	if (!S_ISSOCK(st.st_mode))
-		return err_set(err, EEXIST,
-		    "control.socket %s exists and is no socket",
-		    addr->sun_path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return err_sys(err, "socket");
-	rc = connect(fd, (const struct sockaddr *)addr, sizeof *addr);
-	close(fd);
-	if (rc == 0)
-		return err_set(err, EADDRINUSE,
-		    "another sesrelayd answers on %s", addr->sun_path);
-	if (unlink(addr->sun_path) != 0)
-		return err_sys(err, "remove stale %s", addr->sun_path);
-	return 0;
-}
-
-/* The runtime directory is systemd's to make; without it, ours. */
-static void make_directory(const char *path)
-{
-	char *dir = xstrdup(path), *slash = strrchr(dir, '/');
-
-	if (slash != NULL && slash != dir) {
-		*slash = '\0';
-		(void)mkdir(dir, 0755);
-	}
-	free(dir);
-}
-
 static void set_group(const char *path, const char *group)
 {
 	struct group *g = group != NULL ? getgrnam(group) : NULL;
@@ -334,42 +295,15 @@ static void set_group(const char *path, const char *group)
 		    group, g == NULL ? "no such group" : strerror(errno), path);
 }
 
-static int listen_unix(const char *path, const char *group, struct err *err)
-{
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	mode_t old;
-	int fd, rc;
-
-	if (strlen(path) >= sizeof addr.sun_path)
-		return err_set(err, 0, "control.socket: %s is too long (%zu)",
-		    path, sizeof addr.sun_path - 1);
-	memcpy(addr.sun_path, path, strlen(path) + 1);
-	make_directory(path);
-	if (clear_path(&addr, err) != 0)
-		return -1;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return err_sys(err, "socket");
-	old = umask(0117);
-	rc = bind(fd, (struct sockaddr *)&addr, sizeof addr);
-	umask(old);
-	if (rc != 0 || listen(fd, 64) != 0) {
-		err_sys(err, "control.socket: bind %s", path);
-		close(fd);
-		return -1;
-	}
-	set_group(path, group);
-	return fd;
-}
-
 struct control *control_open(
     struct daemon *d, const char *path, const char *group, struct err *err)
 {
 	struct control *control;
-	int fd = listen_unix(path, group, err);
+	int fd = listener_bind_unix(path, 0660, err);
 
 	if (fd < 0)
 		return NULL;
+	set_group(path, group);
 	control = xcalloc(1, sizeof *control);
 	control->daemon = d;
 	control->path = xstrdup(path);

@@ -69,7 +69,7 @@ static void choose_address(struct test *t, json_t *listening)
 	json_array_foreach (listening, i, item) {
 		const char *text = json_string_value(item);
 
-		if (text != NULL &&
+		if (text != NULL && strncmp(text, "unix", 4) != 0 &&
 		    (t->address == NULL ||
 			(is_loopback(text) && !is_loopback(t->address))))
 			set(&t->address, text);

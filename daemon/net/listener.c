@@ -39,7 +39,8 @@ struct listener {
 	unsigned spare; /* descriptors that are not for clients */
 	bool closed; /* freed at the end of the turn */
 	struct sockaddr_storage addr;
-	char text[80];
+	char text[128];
+	bool own_file; /* it is removed with the listener */
 };
 
 static void on_connections(void *ctx);
@@ -195,14 +196,6 @@ out:
 	return rc < 0 ? -1 : fd;
 }
 
-struct listener *listener_open(struct loop *loop, const char *address,
-    listener_accept_fn fn, void *ctx, struct err *err)
-{
-	int fd = open_socket(address, err);
-
-	return fd < 0 ? NULL : listener_adopt(loop, fd, fn, ctx, err);
-}
-
 /* A descriptor from outside: is it what it should be? */
 static int check_socket(int fd, struct sockaddr_storage *addr, struct err *err)
 {
@@ -244,6 +237,21 @@ struct listener *listener_adopt(struct loop *loop, int fd,
 	return l;
 }
 
+struct listener *listener_open(struct loop *loop, const char *address,
+    listener_accept_fn fn, void *ctx, struct err *err)
+{
+	bool local = strncmp(address, "unix:", 5) == 0;
+	int fd = local ? listener_bind_unix(address + 5, 0666, err)
+		       : open_socket(address, err);
+	struct listener *l = NULL;
+
+	if (fd >= 0)
+		l = listener_adopt(loop, fd, fn, ctx, err);
+	if (l)
+		l->own_file = local;
+	return l;
+}
+
 const char *listener_address(const struct listener *l)
 {
 	return l->text;
@@ -282,5 +290,7 @@ void listener_close(struct listener *l)
 	listener_arm(l);
 	loop_timer_clear(&l->retry);
 	close(l->fd);
+	if (l->own_file)
+		(void)unlink(l->text + strlen("unix:"));
 	loop_defer(l->loop, listener_free, l);
 }

@@ -10,9 +10,10 @@
 
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
-/* "127.0.0.1:25", "[::1]:25"; a port of 0 lets the system choose.  Host names
- * are not looked up. */
+/* "127.0.0.1:25", "[::1]:25", "unix:/run/sesrelayd/smtp"; a port of 0 lets the
+ * system choose.  Host names are not looked up. */
 MUST_CHECK int listener_parse_address(const char *text,
     struct sockaddr_storage *addr, socklen_t *len, struct err *err);
 /* 127.0.0.0/8, ::1, ::ffff:127.0.0.0/104, or not an IP socket. */
@@ -33,13 +34,24 @@ MUST_CHECK int network_parse(
 /* IPv4-mapped IPv6 addresses match IPv4 networks. */
 bool network_contains(const struct network *n, const struct sockaddr *addr);
 
+/*
+ * A local socket at `path` (listener_unix.c): makes its directory if only that
+ * is missing, and replaces the file of a daemon that crashed, but not that of
+ * one that answers.  The descriptor, which listens, or -1.
+ */
+MUST_CHECK int listener_bind_unix(
+    const char *path, mode_t mode, struct err *err);
+
 struct listener;
 /* fd is the callee's, non-blocking and close-on-exec.  It may pause or close
  * the listener. */
 typedef void (*listener_accept_fn)(
     void *ctx, int fd, const struct sockaddr *peer);
 
-/* Binds and listens; the descriptor is non-blocking. */
+/*
+ * Binds and listens; the descriptor is non-blocking.  A local socket is open to
+ * every user of the host (mode 0666), and its file goes with the listener.
+ */
 MUST_CHECK struct listener *listener_open(struct loop *loop,
     const char *address, listener_accept_fn fn, void *ctx, struct err *err);
 /* A socket that already listens; takes fd. */

@@ -75,6 +75,21 @@ static int parse_host(
 	return inet_pton(AF_INET, text, &a.in->sin_addr) - 1;
 }
 
+/* The path of "unix:/path"; 0 or -1. */
+static int parse_unix(
+    const char *path, struct sockaddr_storage *addr, socklen_t *len)
+{
+	struct sockaddr_un *un = (struct sockaddr_un *)(void *)addr;
+
+	memset(addr, 0, sizeof(*addr));
+	if (path[0] != '/' || strlen(path) >= sizeof(un->sun_path))
+		return -1;
+	un->sun_family = AF_UNIX;
+	memcpy(un->sun_path, path, strlen(path));
+	*len = sizeof(*un);
+	return 0;
+}
+
 int listener_parse_address(const char *text, struct sockaddr_storage *addr,
     socklen_t *len, struct err *err)
 {
@@ -86,6 +101,15 @@ int listener_parse_address(const char *text, struct sockaddr_storage *addr,
 	const char *colon = strrchr(text, ':');
 	uint64_t port;
 
+	if (strncmp(text, "unix:", 5) == 0) {
+		if (parse_unix(text + 5, addr, len) == 0)
+			return 0;
+		return err_set(err, 0,
+		    "\"%.120s\" is not an address: a socket is the "
+		    "absolute path behind unix:, such as "
+		    "unix:/run/sesrelayd/smtp",
+		    text);
+	}
 	if (!colon || slice_parse_u64(slice_str(colon + 1), &port) < 0 ||
 	    port > UINT16_MAX ||
 	    parse_host(slice_of(text, (size_t)(colon - text)), addr, len) < 0)
@@ -117,9 +141,18 @@ void listener_format_address(
 	struct ip ip = ip_of(addr);
 	char text[INET6_ADDRSTRLEN];
 
+	if (ip.family == AF_UNIX) {
+		const struct sockaddr_un *un =
+		    (const struct sockaddr_un *)(const void *)addr;
+
+		/* A client's end has no name, nor has an abstract one. */
+		snprintf(buf, size,
+		    un->sun_path[0] == '/' ? "unix:%.*s" : "unix",
+		    (int)sizeof(un->sun_path), un->sun_path);
+		return;
+	}
 	if (!ip.bytes) {
-		snprintf(
-		    buf, size, "%s", ip.family == AF_UNIX ? "unix" : "unknown");
+		snprintf(buf, size, "unknown");
 		return;
 	}
 	ASSERT(inet_ntop(ip.family, ip.bytes, text, sizeof(text)));

@@ -298,9 +298,19 @@ static const struct conn_events events = {
 	.on_end = on_end,
 };
 
-static void format_peer(struct session *s, const struct sockaddr *peer)
+/* Of a local socket, the user at the other end is told by the kernel. */
+static void format_peer(struct session *s, int fd, const struct sockaddr *peer)
 {
+	struct ucred cred = { .uid = (uid_t)-1 };
+	socklen_t len = sizeof cred;
+
 	s->peer[0] = '\0';
+	if (peer->sa_family == AF_UNIX) {
+		(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
+		snprintf(
+		    s->peer, sizeof s->peer, "local[%u]", (unsigned)cred.uid);
+		return;
+	}
 	snprintf(s->peer, sizeof s->peer, "%s[%s]",
 	    listener_is_loopback(peer) ? "localhost" : "unknown",
 	    conn_peer_ip(s->conn));
@@ -308,6 +318,9 @@ static void format_peer(struct session *s, const struct sockaddr *peer)
 
 static bool allowed(const struct inbound *in, const struct sockaddr *peer)
 {
+	/* No network: whoever may open the socket. */
+	if (peer->sa_family == AF_UNIX)
+		return true;
 	for (unsigned i = 0; i < in->options.n_allow; i++)
 		if (network_contains(&in->options.allow[i], peer))
 			return true;
@@ -349,7 +362,7 @@ void session_start(struct inbound *in, int fd, const struct sockaddr *peer)
 	s->server.local = listener_is_loopback(peer);
 	s->conn = conn_accept(in->relay->loop, fd, &events, s);
 	conn_set_low_water(s->conn, OUTPUT_MAX / 2);
-	format_peer(s, peer);
+	format_peer(s, fd, peer);
 	TAILQ_INSERT_TAIL(&in->sessions, s, link);
 	in->n_sessions++;
 	stat_add(STAT_SESSIONS, 1);

@@ -30,6 +30,12 @@ static void test_parse_and_format_addresses(void **state)
 		{ "[::1]:65535", "[::1]:65535" },
 		{ "[0:0::1]:25", "[::1]:25" },
 		{ "[::ffff:127.0.0.1]:25", "127.0.0.1:25" },
+		{ "unix:/run/sesrelayd/smtp", "unix:/run/sesrelayd/smtp" },
+		{ "unix:", NULL },
+		{ "unix:smtp", NULL },
+		{ "unix:/12345678901234567890123456789012345678901234567890"
+		  "123456789012345678901234567890123456789012345678901234567",
+		    NULL },
 		{ "::1:25", NULL },
 		{ "[::1]", NULL },
 		{ "[::1]25", NULL },
@@ -63,7 +69,8 @@ static void test_parse_and_format_addresses(void **state)
 			continue;
 		}
 		assert_true(len == sizeof(struct sockaddr_in) ||
-		    len == sizeof(struct sockaddr_in6));
+		    len == sizeof(struct sockaddr_in6) ||
+		    len == sizeof(struct sockaddr_un));
 		listener_format_address(
 		    (struct sockaddr *)&addr, text, sizeof(text));
 		assert_string_equal(text, rows[i].formatted);
@@ -563,6 +570,51 @@ static void test_v6_only(void **state)
 	test_fini(&t);
 }
 
+static mode_t mode_of(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0 ? st.st_mode : 0;
+}
+
+/* A socket for every user; its file comes and goes with the listener. */
+static void test_local_socket(void **state)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	char dir[] = "/tmp/test_listener.XXXXXX", text[128];
+	struct test t;
+	struct err err;
+	int fd;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/run/smtp", dir);
+	snprintf(text, sizeof(text), "unix:%s", addr.sun_path);
+	umask(077);
+	test_init(&t, text);
+	assert_string_equal(listener_address(t.l), text);
+	assert_int_equal(mode_of(addr.sun_path), S_IFSOCK | 0666);
+	assert_null(listener_open(t.loop, text, on_accept, &t, &err));
+	assert_non_null(strstr(err.text, "another sesrelayd answers"));
+	test_fini(&t);
+	assert_int_equal(mode_of(addr.sun_path), 0);
+
+	/* Left behind: it is replaced.  No socket: it is somebody's. */
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	close(fd);
+	test_init(&t, text);
+	test_fini(&t);
+	close(open(addr.sun_path, O_CREAT | O_WRONLY, 0600));
+	assert_int_equal(listener_bind_unix(addr.sun_path, 0666, &err), -1);
+	assert_non_null(strstr(err.text, "is no socket"));
+	assert_int_equal(unlink(addr.sun_path), 0);
+	*strrchr(addr.sun_path, '/') = '\0';
+	assert_int_equal(mode_of(addr.sun_path), S_IFDIR | 0755);
+	assert_int_equal(rmdir(addr.sun_path), 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -579,6 +631,7 @@ int main(void)
 		cmocka_unit_test(test_open_failures),
 		cmocka_unit_test(test_adopt),
 		cmocka_unit_test(test_v6_only),
+		cmocka_unit_test(test_local_socket),
 	};
 
 	return cmocka_run_group_tests_name("listener", tests, NULL, NULL);
