@@ -7,6 +7,7 @@
 VERSION := 0.1.0
 
 PREFIX ?= /usr/local
+bindir ?= $(PREFIX)/bin
 sbindir ?= $(PREFIX)/sbin
 mandir ?= $(PREFIX)/share/man
 docdir ?= $(PREFIX)/share/doc/sesrelayd
@@ -84,10 +85,12 @@ net_a := $(B)/net.a $(base_a)
 relay_a := $(B)/relay.a $(B)/net.a $(B)/queue.a $(B)/policy.a $(B)/smtp.a \
 	$(base_a)
 daemon_a := $(B)/daemon.a $(relay_a)
+sendmail_srcs := $(wildcard daemon/cli/sendmail*.c)
+cli_a := $(B)/cli.a $(smtp_a)
 
 unit_tests := $(patsubst tests/%.c,$(B)/tests/%, \
 	$(wildcard tests/unit/*/test_*.c))
-programs := $(B)/sesrelayd $(B)/sesrelayctl
+programs := $(B)/sesrelayd $(B)/sesrelayctl $(B)/sesrelay-sendmail
 tools := $(B)/sesd $(B)/load $(B)/logbench $(B)/mkspool
 
 .PHONY: all tools programs clean help
@@ -102,6 +105,8 @@ $(B)/%.o: %.c
 
 $(foreach f,$(floors),$(eval $(B)/$(f).a: $(call floor_objs,$(f))))
 $(B)/daemon.a: $(top_objs)
+$(B)/cli.a: $(patsubst %.c,$(B)/%.o, \
+	$(filter-out daemon/cli/sendmail.c,$(sendmail_srcs)))
 $(B)/%.a:
 	@mkdir -p $(@D)
 	@rm -f $@
@@ -110,8 +115,10 @@ $(B)/%.a:
 $(B)/sesrelayd: $(B)/daemon/main.o $(daemon_a)
 # It reads the spool itself when the daemon is down, and `check` is a client of
 # SES by itself, with the daemon's configuration.
-$(B)/sesrelayctl: $(patsubst %.c,$(B)/%.o,$(wildcard daemon/cli/*.c)) \
-	$(daemon_a)
+$(B)/sesrelayctl: $(patsubst %.c,$(B)/%.o,$(filter-out $(sendmail_srcs), \
+	$(wildcard daemon/cli/*.c))) $(daemon_a)
+# Every mail starts it anew: of the libraries, it has libconfig's alone.
+$(B)/sesrelay-sendmail: $(B)/daemon/cli/sendmail.o $(cli_a)
 $(B)/sesd: $(patsubst %.c,$(B)/%.o,$(wildcard tests/ses/*.c))
 $(B)/load: $(patsubst %.c,$(B)/%.o,$(wildcard tests/bench/load*.c))
 $(B)/logbench: $(B)/tests/bench/logbench.o
@@ -159,7 +166,7 @@ $(foreach n,client server,$(B)/fuzz/replay-$(n) $(B)/fuzz/fuzz-$(n)): \
 build-fuzz: $(fuzz_targets)
 
 unit_floors := unit-base unit-smtp unit-policy unit-queue unit-net \
-	unit-relay unit-daemon
+	unit-relay unit-daemon unit-cli
 .PHONY: unit $(unit_floors)
 unit: $(unit_tests)
 	@tests/run-unit.sh $^
@@ -348,25 +355,48 @@ format:
 
 # --- installation ---
 
-.PHONY: install uninstall
+.PHONY: install install-mta uninstall
+mta_links := sbin/sendmail lib/sendmail bin/mailq bin/newaliases
+man1 := $(wildcard man/*.1)
 man8 := $(wildcard man/*.8)
 man5 := $(wildcard man/*.5)
 install: programs tools
 	$(INSTALL) -d $(DESTDIR)$(sbindir) $(DESTDIR)$(libexecdir) \
-		$(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man8 \
+		$(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man5 \
+		$(DESTDIR)$(mandir)/man8 \
 		$(DESTDIR)$(sysconfdir)/sesrelayd $(DESTDIR)$(docdir)
 	$(INSTALL) -m 755 $(programs) $(DESTDIR)$(sbindir)
 	$(INSTALL) -m 755 $(B)/sesd $(DESTDIR)$(libexecdir)/sesrelayd-sesd
+	$(INSTALL) -m 644 $(man1) $(DESTDIR)$(mandir)/man1
 	$(INSTALL) -m 644 $(man5) $(DESTDIR)$(mandir)/man5
 	$(INSTALL) -m 644 $(man8) $(DESTDIR)$(mandir)/man8
 	$(INSTALL) -m 644 README.md LICENSE $(DESTDIR)$(docdir)
 	test -e $(DESTDIR)$(sysconfdir)/sesrelayd/sesrelayd.conf || \
 		$(INSTALL) -m 644 conf/sesrelayd.conf \
 		$(DESTDIR)$(sysconfdir)/sesrelayd/sesrelayd.conf
+# The names that programs call.  Those of another mail server are not touched.
+install-mta: install
+	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(PREFIX)/lib
+	@for name in $(mta_links); do \
+		link=$(DESTDIR)$(PREFIX)/$$name; \
+		if test -e $$link -o -h $$link && ! test \
+			"$$(basename "$$(readlink $$link)")" = sesrelay-sendmail; \
+		then echo "install-mta: $$link is another program's:" \
+			"remove it first" >&2; exit 1; fi; \
+	done
+	for name in $(mta_links); do \
+		ln -sf $(sbindir)/sesrelay-sendmail $(DESTDIR)$(PREFIX)/$$name; \
+	done
 # The configuration and the spool are the operator's: they stay.
 uninstall:
+	@for name in $(mta_links); do \
+		link=$(DESTDIR)$(PREFIX)/$$name; \
+		if test "$$(readlink $$link)" = $(sbindir)/sesrelay-sendmail; \
+		then rm -f $$link; fi; \
+	done
 	rm -f $(addprefix $(DESTDIR)$(sbindir)/,$(notdir $(programs)))
 	rm -f $(DESTDIR)$(libexecdir)/sesrelayd-sesd
+	rm -f $(addprefix $(DESTDIR)$(mandir)/man1/,$(notdir $(man1)))
 	rm -f $(addprefix $(DESTDIR)$(mandir)/man5/,$(notdir $(man5)))
 	rm -f $(addprefix $(DESTDIR)$(mandir)/man8/,$(notdir $(man8)))
 	rm -rf $(DESTDIR)$(docdir)
@@ -391,5 +421,6 @@ help:
 	@echo "make fresh        make demo and make check on fresh Debian roots"
 	@echo "make lint format  checks and layout of the source"
 	@echo "make install uninstall (PREFIX, DESTDIR)"
+	@echo "make install-mta  install, and be sendmail, mailq, newaliases"
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
