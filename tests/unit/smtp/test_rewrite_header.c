@@ -173,6 +173,11 @@ static const struct change_case senders[] = {
 	    F
 	    "Sender: noreply@ok.org\r\nReturn-Path: <noreply@ok.org>\r\n" REST,
 	    "Sender|" REPLACED "Return-Path|" REPLACED },
+	/* What is no address is no sender that a rule is for. */
+	{ "From: x@y@a.internal\r\n" REST,
+	    D M "From: sender@example.com\r\n\r\nbody\r\n",
+	    "From|removed: there is no address in it\n"
+	    "From|added: the sender of the envelope\n" },
 	/* Recipients are no senders; what a rule gives is no change. */
 	{ F "To: r@a.internal\r\nReply-To: r@a.internal\r\n" REST,
 	    F "To: r@a.internal\r\nReply-To: r@a.internal\r\n" REST, NULL },
@@ -260,6 +265,8 @@ static const struct change_case shapes[] = {
 	    "From |removed: the separator of a mailbox\n" },
 	/* Such a line may also be the text that somebody wrote. */
 	{ "From now on I am away\r\n", MADE "\r\nFrom now on I am away\r\n",
+	    MADE_NOTES NO_HEADER },
+	{ "From you and Jan it is\r\n", MADE "\r\nFrom you and Jan it is\r\n",
 	    MADE_NOTES NO_HEADER },
 	{ F D M "From x Mon Jan  1 00:00:00 2024\r\n",
 	    F D M "\r\nFrom x Mon Jan  1 00:00:00 2024\r\n", BODY_LINE },
@@ -433,6 +440,10 @@ static void test_refusals(void **state)
 	rules.reject_duplicates = true;
 	check_refused(&rules, F "Subject: a\r\nSUBJECT: b\r\n" REST, "5.6.0",
 	    "more than one SUBJECT field");
+	/* The first reason is the one that is told. */
+	check_refused(&rules,
+	    F "To: \xfc@b.c\r\nSubject: a\r\nSubject: b\r\n" REST, "5.6.7",
+	    " To field");
 	rules.add_headers = false;
 	check_refused(
 	    &rules, D M "\r\nb\r\n", "5.6.0", "set rewrite.add_headers");
@@ -543,6 +554,25 @@ static void test_what_cannot_be_folded_stays(void **state)
 	}
 }
 
+/* No line is made of the blanks at the end of a long one. */
+static void test_blanks_at_the_end_are_no_line(void **state)
+{
+	struct text t = { 0 };
+	struct outcome o;
+
+	(void)state;
+	text_add(&t, "X:", 2);
+	while (t.len < 990)
+		text_add(&t, "b", 1);
+	while (t.len < 1100)
+		text_add(&t, " ", 1);
+	text_add(&t, "\r\n" F REST, strlen("\r\n" F REST));
+	o = run(&defaults, t.ptr);
+	assert_string_equal(o.out.ptr, t.ptr);
+	outcome_free(&o);
+	free(t.ptr);
+}
+
 static void test_lines_at_the_limit_stay(void **state)
 {
 	(void)state;
@@ -623,6 +653,7 @@ int main(void)
 		cmocka_unit_test(test_without_add_headers_nothing_is_added),
 		cmocka_unit_test(test_long_lines_are_folded),
 		cmocka_unit_test(test_what_cannot_be_folded_stays),
+		cmocka_unit_test(test_blanks_at_the_end_are_no_line),
 		cmocka_unit_test(test_lines_at_the_limit_stay),
 		cmocka_unit_test(test_broken_signatures_are_told),
 		cmocka_unit_test(test_message_id_is_told),

@@ -339,19 +339,16 @@ static void test_growth_is_bounded(void **state)
 static void test_hostile_lists_stay(void **state)
 {
 	static const char *const parts[] = { "[", "(", "<", "\"", "\\", "@",
-		"<\"", "a@", "(a", "[a", ".@", "=?", "a b ", "[\"" };
+		"<\"", "a@", "(a", "[a", ".@", "=?", "[\"" };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
 		struct text in = { 0 };
 		struct outcome o;
 
-		text_add(&in, F D M "To: ", strlen(F D M "To: "));
-		while (in.len < REWRITE_BLOCK_MAX - 1000) {
-			if (in.len % 60 < strlen(parts[i]))
-				text_add(&in, "\r\n ", 3);
+		text_add(&in, F D M "To:", strlen(F D M "To:"));
+		while (in.len < REWRITE_BLOCK_MAX - 1000)
 			text_add(&in, parts[i], strlen(parts[i]));
-		}
 		text_add(&in, "\r\n\r\n", 4);
 		o = run(&defaults, in.ptr);
 		assert_string_equal(o.out.ptr, in.ptr);
