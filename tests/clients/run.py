@@ -2,7 +2,7 @@
 """Real clients, real callers of sendmail: each hands mail to a relay, and what
 the emulator of SES gets is what it was given.  Printed as a table.
 
-    run.py [NAME]...        those clients whose name has this in it
+    run.py [NAME]...        those whose name has this in it
 
 A client's mails: dots at line starts, 8-bit text, long lines, 200 KB attached,
 an empty body, three recipients of whom one is Bcc.  The dialogue is that of
@@ -11,9 +11,12 @@ the reason below the table.
 """
 
 import argparse
+import contextlib
+import inspect
 import sys
 import traceback
 
+import callers
 import content
 import smtp_clients
 import tap
@@ -26,8 +29,9 @@ from harness import (  # noqa: E402 (the path is set by content)
 class Stage:
     """The emulator, a relay, and the tap in front of it."""
 
-    def __init__(self, directory, certs, config=None):
-        self.sesd = Sesd(directory / "sesd", certs, store=True)
+    def __init__(self, directory, certs, config=None, settings=None):
+        self.sesd = Sesd(directory / "sesd", certs, store=True,
+                         settings=settings)
         self.relay = Relay(directory / "relay", self.sesd, config=config)
         self.tap = tap.Tap(self.relay.port)
         self.seen = 0
@@ -79,58 +83,98 @@ def send_one(stage, client, mail, directory, kit):
     return dialogue
 
 
-def send_all(stage, client, directory, kit):
-    """(last dialogue, {mail: None or why it failed})."""
-    dialogue, results = "", {}
-    for mail in content.MAILS:
-        if mail.name in client.without:
-            continue
-        try:
-            dialogue = send_one(stage, client, mail, directory, kit)
-            results[mail.name] = None
-        except (content.Unequal, smtp_clients.Failed, AssertionError,
-                OSError) as e:
-            results[mail.name] = f"{type(e).__name__}: {e}"
-            stage.forget()
-        except Exception:
-            results[mail.name] = traceback.format_exc()
-            stage.forget()
-    return dialogue, results
+def attempt(stage, results, name, send):
+    """Notes under the name whether it went well; what send() returned."""
+    try:
+        said = send()
+        results[name] = None
+        return said
+    except (content.Unequal, smtp_clients.Failed, AssertionError,
+            OSError) as e:
+        results[name] = f"{type(e).__name__}: {e}"
+    except Exception:
+        results[name] = traceback.format_exc()
+    stage.forget()
+    return None
 
 
-def print_row(client, version, dialogue, results, failures):
+def print_row(row, version, said, results, failures):
     bad = [name for name, why in results.items() if why]
     word = "equal" if not bad else "FAILED: " + " ".join(bad)
-    left = "".join(f" (no {name}: {why})"
-                   for name, why in client.without.items())
-    print(f"{client.name:<15} {version:<15} {client.variant:<23} "
-          f"{len(results) - len(bad)}/{len(results)} {word}{left}\n"
-          f"    {dialogue}", flush=True)
+    print(f"{row.name:<15} {version:<13} {row.variant:<23} "
+          f"{len(results) - len(bad)}/{len(results)} {word}\n"
+          f"    {said or ''}", flush=True)
+    for name, why in row.without.items():
+        print(f"    no {name}: {why}")
     for name in bad:
-        failures.append(f"{client.name} {client.variant}: {name}: "
-                        f"{results[name]}")
+        failures.append(f"{row.name} {row.variant}: {name}: {results[name]}")
 
 
-def run_clients(directory, certs, kit, wanted, failures):
+def run_clients(stage, rows, directory, kit, versions, failures):
+    for client in rows:
+        said, results = "", {}
+        for mail in content.MAILS:
+            if mail.name not in client.without:
+                said = attempt(stage, results, mail.name,
+                               lambda m=mail: send_one(
+                                   stage, client, m, directory, kit)) or said
+        print_row(client, versions[client.name], said, results, failures)
+
+
+def call_one(stage, world, caller, mail):
+    """How sendmail was called."""
+    world.calls()
+    if mail:
+        mail.write(world.files)
+    going_on = caller.call(world, mail)
+    if inspect.isgenerator(going_on):
+        with contextlib.closing(going_on):
+            next(going_on)
+            entry, stored = stage.next_message()
+    else:
+        entry, stored = stage.next_message()
+    callers.judge(caller, mail, entry, stored)
+    return world.calls()
+
+
+def run_callers(stage, world, rows, versions, failures):
+    for caller in rows:
+        said, results = "", {}
+        for mail in [] if caller.own else content.MAILS:
+            if mail.name not in caller.without:
+                said = attempt(stage, results, mail.name,
+                               lambda m=mail: call_one(
+                                   stage, world, caller, m)) or said
+        if caller.own:
+            said = attempt(stage, results, "its own",
+                           lambda: call_one(stage, world, caller, None))
+        print_row(caller, versions[caller.name], said, results, failures)
+
+
+def run_all(directory, certs, kit, wanted, failures):
     versions = kit.versions()
-    stages = {}
-    try:
-        for login, config in ((False, None),
-                              (True, {"smtp.accept_any_auth": "true"})):
-            clients = [c for c in smtp_clients.CLIENTS
-                       if c.login == login and wanted(c.name)]
-            if not clients:
-                continue
-            where = directory / ("login" if login else "open")
-            stages[login] = Stage(where, certs, config)
-            files = where / "files"
-            files.mkdir()
-            for c in clients:
-                dialogue, results = send_all(stages[login], c, files, kit)
-                print_row(c, versions[c.name], dialogue, results, failures)
-    finally:
-        for s in stages.values():
-            s.close()
+    for name, config in (("open", None),
+                         ("login", {"smtp.accept_any_auth": "true"})):
+        rows = [c for c in smtp_clients.CLIENTS
+                if c.login == (name == "login") and wanted(c.name)]
+        if rows:
+            stage = Stage(directory / name, certs, config)
+            with contextlib.closing(stage):
+                files = directory / name / "files"
+                files.mkdir()
+                run_clients(stage, rows, files, kit, versions, failures)
+    rows = [c for c in callers.CALLERS if wanted(c.name)]
+    if rows:
+        where = directory / "sendmail"
+        where.mkdir()
+        (where / "aliases").write_text(f"root: {callers.OPS}\n")
+        stage = Stage(where, certs,
+                      {key: value.replace("{directory}", str(where))
+                       for key, value in callers.REWRITE.items()},
+                      {"verified": callers.VERIFIED_DOMAIN})
+        with contextlib.closing(stage):
+            world = callers.World(where, stage.relay.port, kit)
+            run_callers(stage, world, rows, versions, failures)
 
 
 def main():
@@ -147,7 +191,7 @@ def main():
         certs = make_certificates(directory / "certs")
         (directory / "tools").mkdir()
         kit = tools.Tools(directory / "tools")
-        run_clients(directory, certs, kit, wanted, failures)
+        run_all(directory, certs, kit, wanted, failures)
     for text in failures:
         print(f"\n{text}")
     print("clients: " + (f"{len(failures)} FAILED" if failures else

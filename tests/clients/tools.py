@@ -98,6 +98,18 @@ class Tools:
         return self._make("_java", build)
 
     @property
+    def mdadm(self):
+        """The package would bring udev with it."""
+        def unpack():
+            where = self.dir / "mdadm"
+            where.mkdir()
+            run(["apt-get", "-o", "APT::Sandbox::User=root", "download",
+                 "mdadm"], where)
+            run(["dpkg-deb", "-x", next(where.glob("*.deb")), where])
+            return where / "sbin/mdadm"
+        return self._make("_mdadm", unpack)
+
+    @property
     def npm(self):
         def install():
             where = self.dir / "npm"
@@ -145,6 +157,11 @@ class Tools:
             "busybox": self.busybox.parent.name.split("-")[-1],
             "nc.openbsd": package("netcat-openbsd"),
             "nc.traditional": package("netcat-traditional"),
+            "cron": package("cron"), "at": package("at"),
+            "php": package("php8.2-cli"), "bsd-mailx": package("bsd-mailx"),
+            "git send-email": package("git-email"),
+            "MIME::Lite": package("libmime-lite-perl"),
+            "mdadm": first([str(self.mdadm), "--version"], r"v(\S+)"),
             "bash": first(["bash", "--version"], r"version ([\d.]+)"),
         }
 
