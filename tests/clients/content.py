@@ -13,6 +13,7 @@ import email.policy
 import email.utils
 import hashlib
 import random
+import re
 import sys
 import pathlib
 
@@ -121,9 +122,14 @@ def judge_envelope(mail, entry, sender=SENDER):
         raise Unequal(f"envelope {entry['from']} {entry['rcpts']}")
 
 
-def judge_raw(mail, stored, adds=b""):
-    """Is it the file, and what this client is known to add at its end?"""
-    same("content", without_received(stored), canonical(mail.raw()) + adds)
+def judge_raw(mail, stored, adds=b"", top=b""):
+    """Is it the file, and what this client is known to add at its end, or on
+    top (a pattern)?"""
+    got = without_received(stored)
+    on_top = re.match(top, got)
+    if not on_top:
+        raise Unequal(f"on top: {got[:200]!r}")
+    same("content", got[on_top.end():], canonical(mail.raw()) + adds)
 
 
 def text_of(part):

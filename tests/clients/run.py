@@ -67,6 +67,7 @@ def send_one(stage, client, mail, directory, kit):
     if client.header and content.BCC in mail.rcpts:
         extra = client.header.format(content.BCC)
     mail.write(directory, client.end, extra)
+    stage.tap.forget()
     client.send(smtp_clients.Where(stage.tap.port, directory, mail, kit))
     stage.tap.wait_end()
     dialogue, sent = tap.read_back(stage.tap.chunks)
@@ -79,7 +80,7 @@ def send_one(stage, client, mail, directory, kit):
     if client.makes:
         content.judge_made(mail, stored)
     else:
-        content.judge_raw(mail, stored, client.adds)
+        content.judge_raw(mail, stored, client.adds, client.top)
     return dialogue
 
 
@@ -110,7 +111,7 @@ def print_row(row, version, said, results, failures):
         failures.append(f"{row.name} {row.variant}: {name}: {results[name]}")
 
 
-def run_clients(stage, rows, directory, kit, versions, failures):
+def run_clients(stage, rows, directory, kit, failures):
     for client in rows:
         said, results = "", {}
         for mail in content.MAILS:
@@ -118,7 +119,7 @@ def run_clients(stage, rows, directory, kit, versions, failures):
                 said = attempt(stage, results, mail.name,
                                lambda m=mail: send_one(
                                    stage, client, m, directory, kit)) or said
-        print_row(client, versions[client.name], said, results, failures)
+        print_row(client, kit.version(client.name), said, results, failures)
 
 
 def call_one(stage, world, caller, mail):
@@ -137,7 +138,7 @@ def call_one(stage, world, caller, mail):
     return world.calls()
 
 
-def run_callers(stage, world, rows, versions, failures):
+def run_callers(stage, world, rows, failures):
     for caller in rows:
         said, results = "", {}
         for mail in [] if caller.own else content.MAILS:
@@ -148,11 +149,10 @@ def run_callers(stage, world, rows, versions, failures):
         if caller.own:
             said = attempt(stage, results, "its own",
                            lambda: call_one(stage, world, caller, None))
-        print_row(caller, versions[caller.name], said, results, failures)
+        print_row(caller, world.kit.version(caller.name), said, results, failures)
 
 
 def run_all(directory, certs, kit, wanted, failures):
-    versions = kit.versions()
     for name, config in (("open", None),
                          ("login", {"smtp.accept_any_auth": "true"})):
         rows = [c for c in smtp_clients.CLIENTS
@@ -162,7 +162,7 @@ def run_all(directory, certs, kit, wanted, failures):
             with contextlib.closing(stage):
                 files = directory / name / "files"
                 files.mkdir()
-                run_clients(stage, rows, files, kit, versions, failures)
+                run_clients(stage, rows, files, kit, failures)
     rows = [c for c in callers.CALLERS if wanted(c.name)]
     if rows:
         where = directory / "sendmail"
@@ -174,7 +174,7 @@ def run_all(directory, certs, kit, wanted, failures):
                       {"verified": callers.VERIFIED_DOMAIN})
         with contextlib.closing(stage):
             world = callers.World(where, stage.relay.port, kit)
-            run_callers(stage, world, rows, versions, failures)
+            run_callers(stage, world, rows, failures)
 
 
 def main():
@@ -190,8 +190,8 @@ def main():
     with Workdir("clients") as directory:
         certs = make_certificates(directory / "certs")
         (directory / "tools").mkdir()
-        kit = tools.Tools(directory / "tools")
-        run_all(directory, certs, kit, wanted, failures)
+        with contextlib.closing(tools.Tools(directory / "tools")) as kit:
+            run_all(directory, certs, kit, wanted, failures)
     for text in failures:
         print(f"\n{text}")
     print("clients: " + (f"{len(failures)} FAILED" if failures else

@@ -10,6 +10,7 @@ import subprocess
 import typing
 
 from content import BCC, BLOB_NAME, CC, SENDER, SUBJECT, TO
+from postfix import RECEIVED
 
 PROGRAMS = pathlib.Path(__file__).with_name("programs")
 LOGIN = "legacy:what ever"
@@ -23,9 +24,9 @@ class Failed(Exception):
 class Client:
     """`send(where)` hands in the mail; `makes`: it makes the message from a
     text and addresses, and does not send a file as it is; `end`: of a line in
-    that file; `adds`: what it puts after a file; `header`: what the file has
-    in its header for it and it takes out; `without`: mails it cannot send, and
-    why."""
+    that file; `adds`: what it puts after a file, and `top`, a pattern, before
+    it; `header`: what the file has in its header for it and it takes out;
+    `without`: mails it cannot send, and why."""
 
     name: str
     variant: str
@@ -33,6 +34,7 @@ class Client:
     makes: bool = False
     end: str = "\n"
     adds: bytes = b""
+    top: bytes = b""
     header: str = ""
     without: dict = dataclasses.field(default_factory=dict)
     login: bool = False
@@ -195,6 +197,12 @@ def busybox(where):
               stdin=where.message)
 
 
+def smart_host(where):
+    server = where.tools.postfix_to(where.port)
+    where.run("/usr/sbin/sendmail", "-C", server.dir, "-i", "-f", SENDER,
+              "--", *where.to, stdin=where.message)
+
+
 def go(where, **env):
     where.run(where.tools.go, where.port, where.dir, SENDER, *where.to, **env)
 
@@ -269,6 +277,7 @@ CLIENTS = [
     Client("nc.openbsd", "printf | nc", lf_only("nc.openbsd")),
     Client("nc.traditional", "printf | nc", lf_only("nc.traditional")),
     Client("bash", "/dev/tcp, no QUIT", lf_only("tcp")),
+    Client("Postfix", "relayhost =", smart_host, top=RECEIVED),
     # Those that insist on logging in.
     Client("curl", "--user", lambda w: curl(w, "--user", LOGIN), login=True,
            end="\r\n"),

@@ -16,12 +16,13 @@ VERBS = {"HELO", "EHLO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT",
 
 class Tap:
     """Passes on one connection after the other, and keeps the client's part
-    of the last."""
+    of those since forget()."""
 
     def __init__(self, target):
         self.target = target
         self.chunks = []
-        self.open = 0
+        self.open = 0  # of the two ways of the last connection
+        self.lock = threading.Lock()
         self.server = socket.create_server(("127.0.0.1", 0))
         self.port = self.server.getsockname()[1]
         threading.Thread(target=self.serve, daemon=True).start()
@@ -33,7 +34,6 @@ class Tap:
             except OSError:
                 return
             self.open = 2
-            self.chunks = []
             relay = socket.create_connection(("127.0.0.1", self.target))
             for a, b, keep in ((client, relay, True), (relay, client, False)):
                 b.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -53,7 +53,11 @@ class Tap:
                     s.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     pass
-        self.open -= 1
+        with self.lock:
+            self.open -= 1
+
+    def forget(self):
+        self.chunks = []
 
     def wait_end(self):
         wait_until(lambda: self.chunks and self.open == 0,

@@ -4,8 +4,9 @@ which Debian's is built without; and the version of each client."""
 
 import pathlib
 import re
-import shutil
 import subprocess
+
+import postfix
 
 PROGRAMS = pathlib.Path(__file__).with_name("programs")
 JARS = "/usr/share/java/javax.mail.jar:/usr/share/java/javax.activation.jar"
@@ -123,47 +124,66 @@ class Tools:
     def debian(self):
         return pathlib.Path("/usr/share/nodejs/nodemailer")
 
-    def versions(self):
-        """{client: its version in a word}."""
-        def first(argv, pattern):
-            done = subprocess.run(argv, capture_output=True, text=True)
-            m = re.search(pattern, done.stdout + done.stderr)
-            return m[1] if m else "?"
+    def postfix_to(self, port):
+        """One that has the relay there as its smart host."""
+        def start():
+            return postfix.Postfix(self.dir / "postfix", port)
+        return self._make("_postfix", start)
 
-        def package(name):
-            done = subprocess.run(
-                ["dpkg-query", "-W", "-f", "${Version}", name],
-                capture_output=True, text=True)
-            return re.sub(r"^\d+:|[-+].*$", "", done.stdout) or "?"
-
-        number = r"(\d[\w.]*\d)"
-        return {
-            "curl": package("curl"), "swaks": package("swaks"),
-            "msmtp": package("msmtp"),
-            "smtplib": first(["/usr/bin/python3", "-V"], number),
-            "Net::SMTP": first(["perl", "-MNet::SMTP", "-e",
-                                "print Net::SMTP->VERSION"], number),
-            "net/smtp.rb": first(
-                ["ruby", "-rnet/smtp", "-e", "puts Net::SMTP::VERSION"],
-                number),
-            "PHPMailer": package("libphp-phpmailer"),
-            "nodemailer": first(
-                ["node", "-p", f"require('{self.npm}/package').version + "
-                 f"'/' + require('{self.debian}/package').version"],
-                r"(\S+)"),
-            "Go net/smtp": first(["go", "version"], number),
-            "JavaMail": package("libmail-java"),
-            "s-nail": package("s-nail"), "mutt": package("mutt"),
-            "busybox": self.busybox.parent.name.split("-")[-1],
-            "nc.openbsd": package("netcat-openbsd"),
-            "nc.traditional": package("netcat-traditional"),
-            "cron": package("cron"), "at": package("at"),
-            "php": package("php8.2-cli"), "bsd-mailx": package("bsd-mailx"),
-            "git send-email": package("git-email"),
-            "MIME::Lite": package("libmime-lite-perl"),
-            "mdadm": first([str(self.mdadm), "--version"], r"v(\S+)"),
-            "bash": first(["bash", "--version"], r"version ([\d.]+)"),
-        }
+    def version(self, name):
+        """Of a client, in a word."""
+        return VERSIONS[name](self)
 
     def close(self):
-        shutil.rmtree(self.dir, ignore_errors=True)
+        if "_postfix" in self.__dict__:
+            self._postfix.close()
+
+
+def first(argv, pattern=r"(\d[\w.]*\d)"):
+    def find(kit):
+        words = [str(a(kit)) if callable(a) else a for a in argv]
+        done = subprocess.run(words, capture_output=True, text=True)
+        m = re.search(pattern, done.stdout + done.stderr)
+        return m[1] if m else "?"
+    return find
+
+
+def package(name):
+    def find(kit):
+        done = subprocess.run(
+            ["dpkg-query", "-W", "-f", "${Version}", name],
+            capture_output=True, text=True)
+        return re.sub(r"^\d+:|[-+].*$", "", done.stdout) or "?"
+    return find
+
+
+VERSIONS = {
+    "curl": package("curl"),
+    "swaks": package("swaks"),
+    "msmtp": package("msmtp"),
+    "smtplib": first(["/usr/bin/python3", "-V"]),
+    "Net::SMTP": first(["perl", "-MNet::SMTP", "-e",
+                        "print Net::SMTP->VERSION"]),
+    "net/smtp.rb": first(["ruby", "-rnet/smtp", "-e",
+                          "puts Net::SMTP::VERSION"]),
+    "PHPMailer": package("libphp-phpmailer"),
+    "nodemailer": first(
+        ["node", "-p", lambda kit: f"require('{kit.npm}/package').version"
+         f" + '/' + require('{kit.debian}/package').version"], r"(\S+)"),
+    "Go net/smtp": first(["go", "version"]),
+    "JavaMail": package("libmail-java"),
+    "s-nail": package("s-nail"),
+    "mutt": package("mutt"),
+    "busybox": lambda kit: kit.busybox.parent.name.split("-")[-1],
+    "nc.openbsd": package("netcat-openbsd"),
+    "nc.traditional": package("netcat-traditional"),
+    "bash": package("bash"),
+    "Postfix": package("postfix"),
+    "cron": package("cron"),
+    "at": package("at"),
+    "php": package("php8.2-cli"),
+    "bsd-mailx": package("bsd-mailx"),
+    "git send-email": package("git-email"),
+    "MIME::Lite": package("libmime-lite-perl"),
+    "mdadm": first([lambda kit: kit.mdadm, "--version"], r"v(\S+)"),
+}
