@@ -36,7 +36,8 @@ char *body_reserve(struct body *b, size_t more)
 	size_t size = b->size;
 
 	ASSERT(want >= b->len);
-	if (want > size) {
+	/* Room for nothing is a place, too. */
+	if (want > size || b->data == NULL) {
 		if (size < 1024)
 			size = 1024;
 		while (size < want)

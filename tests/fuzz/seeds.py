@@ -131,3 +131,45 @@ seed("client", "login", b"\0" + says(HELLO, EHLO, READY) + bytes([SECURED]) +
      says(15, 6, 6, LOGGED_IN))
 seed("client", "no-disk", WRAPPED + TWO + says(OK, OK, OK) +
      bytes([DISK | 16]) + says(GO))
+
+# --- record: what there is, then what is done to it ---
+
+for i, records in enumerate(((0,), (8 * 9,), (1, 8 * 9), (2, 0, 0),
+                             (4, 8, 4, 8), (1, 3, 5, 9, 16))):
+    made = bytes([len(records) - 1]) + b"".join(
+        bytes([r]) + b"text of it"[:r >> 3] for r in records)
+    seed("record", f"whole-{i}", made)
+    for n, harm in enumerate((
+            b"\0\0\5\0x", b"\0\0\x60\0y", b"\0\1\0\3zzzz", b"\1\0\x80\x40",
+            b"\2\1\x20", b"\3\0\x48\x30\1\x80", b"\4\0\0\x20" + b"a" * 32,
+            b"\2\0\x40\4\0\0\x40" + b"b" * 64, b"\x08\0\x50\0x",
+            b"\x0a\0\x60", b"\0\0\x13\0" + b"2")):
+        seed("record", f"hurt-{i}-{n}", made + harm)
+
+# --- state ---
+
+HEAD = "time 2026-11-21T10:00:01.123456Z\nclock 00001795257601123456\n" \
+    "peer localhost[127.0.0.1]\nhelo app\nfrom user@example.com\n8bit\n" \
+    "message-id a@b\nheld\nlarge 00000000000001048577 00000000deadbeef\n" \
+    "unknown key\nrcpt p you@example.com\nrcpt f a\\x20b@example.com\n"
+seed("state", "head", "\0" + HEAD)
+seed("state", "outcome", "\1" "2026-11-21T10:00:01.123456Z 0123456789ABCDEF "
+     "sent 0-3,7 end 2.0.0 <a@b> 250 Ok")
+seed("state", "outcome-all", "\1" "2026-11-21T10:00:01.123456Z "
+     "0123456789ABCDEF hold * - - <> why\\x0a")
+seed("state", "outcome-made", "\2\0\1\5\0\0\1\0\2" "5.1.1\na b>\n550 \xff\1")
+seed("state", "clock", "\3" "sesrelayd-clock 1 00001795257601123456 "
+     "00000000000012345678 0f0e0d0c-0b0a-0908-0706-050403020100 "
+     "00001795257601123456 0000000000000000\n")
+seed("state", "marks", "\4" "0123456789ABCDEF read\n0123456789ABCDEF send\n"
+     "0000000000000001 copy\nbad\n0123456789ABCDEF bury\n")
+seed("state", "learned", "\5" "sesrelayd-learned 1\nendpoint host\n"
+     "username user\nrate 13.250000\nsession-messages 35\n"
+     "session-age 18.5\nmss 1220\nlater 1\n")
+seed("state", "escape", "\6" "a\\x0ab\\x5c \x7f\x01<>")
+seed("state", "line", "\7" "message 1 1122334455667788 0000000001 0000000072 "
+     "0000000000001000 0000000180 0000000009 0123456789abcdef "
+     "0123456789abcdef 0123456789abcdef\n")
+seed("state", "header", "\7" "sesrelayd-arrivals 2 1122334455667788 "
+     "0000000000000001 0123456789abcdef\n")
+seed("state", "time", "\7" "2026-11-21T10:00:01.123456Z")
