@@ -196,8 +196,11 @@ int conn_read_line(
 
 void conn_write(struct conn *c, const void *data, size_t len)
 {
-	if (!is_over(c))
-		fuzz_text_add(&c->out, data, len);
+	if (is_over(c))
+		return;
+	if (c->on_write != NULL)
+		c->on_write(c, data, len);
+	fuzz_text_add(&c->out, data, len);
 }
 
 void conn_write_secret(struct conn *c, const void *data, size_t len)

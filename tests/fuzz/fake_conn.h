@@ -32,6 +32,8 @@ struct conn {
 	bool handshake, secure;
 	size_t secure_at; /* out.len then */
 	bool closed, flushing;
+	/* Of the target, before what is written is added; may be NULL. */
+	void (*on_write)(struct conn *c, const char *ptr, size_t len);
 	int64_t deadline_us;
 };
 

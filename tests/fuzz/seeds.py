@@ -173,3 +173,32 @@ seed("state", "line", "\7" "message 1 1122334455667788 0000000001 0000000072 "
 seed("state", "header", "\7" "sesrelayd-arrivals 2 1122334455667788 "
      "0000000000000001 0123456789abcdef\n")
 seed("state", "time", "\7" "2026-11-21T10:00:01.123456Z")
+
+# --- server: options, how to cut, what the disk does, then the client ---
+
+OPEN = "EHLO app\r\nMAIL FROM:<a@example.com> SIZE=10\r\n" \
+    "RCPT TO:<b@example.com>\r\nDATA\r\n"
+MORE = "MAIL FROM:<>\r\nRCPT TO:<c@example.com>\r\nRCPT TO:<d>\r\nDATA\r\n" \
+    "Subject: 2\r\n\r\nx\r\n.\r\nQUIT\r\n"
+for name, text in ENDS.items():
+    for options in 0, 1, 4:
+        seed("server", f"{name}-{options}", (chr(options) + "\x03\x02" + OPEN +
+             "Subject: x\r\n\r\n" + text + MORE))
+        seed("server", f"lf-{name}-{options}",
+             (chr(options) + "\x01\x00" + OPEN.replace("\r", "") + text +
+              MORE.replace("\r", "")))
+for name, text in {
+        "http": "POST / HTTP/1.1\r\nHost: x\r\n\r\nEHLO x\r\n",
+        "verbs": "HELO a\r\nNOOP\r\nVRFY x\r\nHELP\r\nRSET\r\nEXPN\r\n"
+                 "RCPT TO:<a@b>\r\nDATA\r\nMAIL FROM:<a@b> FOO=1\r\nQUIT x\r\n",
+        "auth": "EHLO a\r\nAUTH PLAIN\r\nAGEAYg==\r\nAUTH LOGIN\r\nYQ==\r\n"
+                "Yg==\r\nAUTH LOGIN YQ==\r\n*\r\nAUTH X\r\n",
+        "errors": "X\r\n" * 25, "long": "EHLO " + "a" * 2100 + "\r\nNOOP\r\n",
+        "rcpts": OPEN.replace("DATA\r\n", "RCPT TO:<x@y>\r\n" * 4) + "QUIT\r\n",
+        "hops": OPEN + "Received: x\r\n" * 55 + "\r\n.\r\n" + MORE,
+        "big": OPEN + "0123456789\r\n" * 200 + ".\r\n" + MORE,
+        "control": "EHLO \x01\x7f\xff\r\nMAIL FROM:<a\x00b@c>\r\n",
+        "full": "EHLO a\r\nMAIL FROM:<a@b> SIZE=1234\r\nMAIL FROM:<a@b> "
+                "SIZE=99999\r\n"}.items():
+    for options in 0, 2, 5:
+        seed("server", f"{name}-{options}", chr(options) + "\x0b\x00" + text)
