@@ -202,3 +202,47 @@ for name, text in {
                 "SIZE=99999\r\n"}.items():
     for options in 0, 2, 5:
         seed("server", f"{name}-{options}", chr(options) + "\x0b\x00" + text)
+
+# --- config ---
+
+SES = 'ses: { region = "eu-west-1"; username = "AKIAIOSFODNN7EXAMPLE"; ' \
+    'password = "fuzzsecretfuzzsecret"; };\n'
+seed("config", "least", SES)
+seed("config", "include", SES + '@include "inc.conf"\n@include "*.conf"\n')
+seed("config", "smtp", SES + 'smtp: { listen = [ "127.0.0.1:25", "[::1]:2525" '
+     ']; allow = "127.0.0.0/8"; hostname = "a.example"; max_sessions = 10; '
+     'max_message_size = "64Ki"; timeout = "1m30s"; bare_newline = "reject"; '
+     'accept_any_auth = true; };\n')
+seed("config", "delivery", SES + "delivery: { rate = 13.25; retry = [ \"5s\", "
+     "10, \"1h\" ]; connections = 0x10; expire = \"4d\"; uncertain = "
+     "\"hold\"; idle_timeout = \"1500ms\"; timeout_final = 600; };\n")
+seed("config", "rules", SES + 'rewrite: { senders = ( { match = "*@\\"\\\\x"; '
+     'address = "a@b.example"; }, { address = "c@d.example"; match = "x"; } );'
+     ' default_domain = "example.net"; };\n')
+seed("config", "ses", 'ses = { endpoint = "ses.example.com"; ports = [ 587, '
+     '"10465:wrapper" ]; username = "x"; password = "\\x41\\t\\"y"; tags = [ '
+     '"a=b" ]; configuration_set = "set"; mss = 1220; source_address = '
+     '"192.0.2.1"; source_arn = "arn:aws:ses:eu-west-1:1:identity/a"; };\n')
+seed("config", "places", SES + '/* c */ spool: { directory = "/a b"; '
+     'durability = "none"; min_free = "1Gi"; max_size = 0; }; # x\n// y\n'
+     'log: { target = "stderr"; format = "json"; level = "debug"; name = "x"; }'
+     ';\nbounce: { from = "a@b.example"; to = "postmaster@b.example"; };\n'
+     'control: { socket = "/run/x"; group = ""; };\n')
+seed("config", "mistakes", SES + 'smtp: { max_sessions = 99999999999; lis = 1; '
+     'timeout = "5x"; listen = 25; };\nfoo = "a" "b";\nses: { };\n')
+seed("config", "syntax", SES + 'smtp: { hostname = "a\n')
+seed("config", "number", "4d12h")
+seed("config", "bytes", "1536Ki")
+WORDS = """smtp ses delivery spool rewrite bounce log http control listen allow
+hostname max_sessions max_message_size max_recipients timeout bare_newline
+accept_any_auth region endpoint ports username password_file secret_key_file
+password ca_file configuration_set tags source_arn from_arn return_path_arn
+tenant client_headers mss source_address connections messages_per_connection
+connection_lifetime idle_timeout adaptive_rotation rate retry expire
+recipients_per_message uncertain timeout_connect directory durability min_free
+max_messages max_size keep_failed default_domain senders aliases_file
+recipients add_headers duplicate_headers from to target format level name
+socket group match address true false @include normalize reject hold 127.0.0.1:25
+::1/128 10ms 5m 4d 64Ki 40M 0x10 1.5e3 100L""".split()
+(CORPUS.parent / "dict" / "config.dict").write_text(
+    "".join(f'"{word}"\n' for word in WORDS))
