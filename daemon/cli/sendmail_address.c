@@ -175,6 +175,11 @@ static int check_path(struct slice path, struct addr *out, struct err *err)
 		return bad(path,
 		    "is no address that SES takes: there may be ASCII only",
 		    err);
+	case ADDR_NON_ASCII_DOMAIN:
+		return bad(path,
+		    "has a domain that SES does not take as it is: write it in "
+		    "punycode (xn--...)",
+		    err);
 	case ADDR_TOO_LONG:
 		return bad(path, "is too long for an address", err);
 	case ADDR_SYNTAX:
