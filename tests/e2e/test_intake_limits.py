@@ -210,8 +210,8 @@ def test_timeout_of_a_command(relay):
     with Client(r.port) as c:
         # Each command that is complete gives time for the next.
         while time.monotonic() < start + 0.6:
-            c.in_step()
             select.select([c.sock], [], [], 0.02)
+            c.in_step()
         start = time.monotonic()
         assert c.reply().startswith(b"421 4.4.2 ")
         assert c.rest() == b""
