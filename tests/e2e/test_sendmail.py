@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from harness import BUILD, RCPT, SENDER, wait_until, without_received
+from harness import BUILD, RCPT, SENDER, private_mounts, without_received
 from intake_helpers import canonical
 
 SENDMAIL = BUILD / "sesrelay-sendmail"
@@ -471,6 +471,26 @@ def test_smtp_on_standard_input(sesd, relay):
         b"250 2.0.0 Ok\r\n")
 
 
+def test_smtp_on_standard_input_when_nobody_reads():
+    """Both sides write megabytes before they read: nothing waits for ever."""
+    data = b"250 2.0.0 Ok\r\n" * 1500000
+    heard = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        def serve():
+            sock, _ = server.accept()
+            with sock, sock.makefile("rb") as f:
+                sock.settimeout(20)
+                sock.sendall(data)
+                heard.append(f.read())
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        done = sendmail(None, "-bs", stdin=data,
+                        server="127.0.0.1:%d" % server.getsockname()[1])
+        thread.join(30)
+    assert done.stdout == data and heard == [data]
+
+
 def run_as(relay, name, *argv, want=OK, config=True):
     """By a name of its own: a link, as packages make it."""
     link = relay.dir / name
@@ -586,13 +606,17 @@ def test_in_a_sandbox_without_privileges(local, directory):
     program = directory / "sendmail"
     shutil.copy(SENDMAIL, program)
     program.chmod(0o755)
-    wrap = ["setpriv", "--no-new-privs"]
+    drop = ["setpriv", "--no-new-privs"]
     if os.getuid() == 0:
-        wrap += ["--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+        drop += ["--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+    read_only = [*private_mounts(), "sh", "-ec",
+                 "for dir in /tmp /var/tmp; do mount --bind $dir $dir; "
+                 "mount -o remount,ro,bind $dir; done; exec \"$@\"", "sh"]
     big = WHOLE + "0123456789\n" * 200000
-    for server in (f"unix:{path}", server_of(r)):
-        sendmail(r, "-f", SENDER, TO, stdin=big, program=program, wrap=wrap,
-                 server=server, TMPDIR="/nonexistent")
+    for server, wrap in ((f"unix:{path}", ["unshare", "--net", *drop]),
+                         (server_of(r), drop)):
+        sendmail(r, "-f", SENDER, TO, stdin=big, program=program,
+                 wrap=read_only + wrap, server=server, TMPDIR="/nonexistent")
     upstream.wait_messages(2)
     for n in (1, 2):
         assert delivered(upstream, n)[1] == canonical(big.encode())

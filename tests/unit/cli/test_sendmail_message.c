@@ -57,6 +57,8 @@ static const struct {
 	{ "j\xc3\xb6rg@b", NULL },
 	{ "a@b\xff", NULL },
 	{ "\"a@b", NULL },
+	{ "\"a\"@b> x", NULL },
+	{ "a@b>", NULL },
 };
 
 static char *joined(const struct sendmail_rcpts *r)
