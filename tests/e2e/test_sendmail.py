@@ -141,8 +141,7 @@ def host(request, certs):
     import harness
     with harness.Workdir("sendmail") as directory:
         stage = conftest.Stage(directory, certs)
-        # Not about what the relay makes of addresses in headers.
-        s = stage.sesd(settings={"strict_headers": 0})
+        s = stage.sesd()
         r = stage.relay(s, config={"rewrite.default_domain": DOMAIN})
         try:
             yield s, r
