@@ -80,6 +80,7 @@ static void put_address(struct rewrite_test *t, const char *kind,
 	char *reply = out->code >= 400 ? reply_text(out) : NULL;
 	json_t *o, *list;
 
+	ASSERT(n == 0 || after != NULL);
 	if (t->options->json) {
 		o = json_pack("{s:s,s:o}", "part", kind, "before",
 		    json_of(slice_str(before)));

@@ -458,6 +458,11 @@ def test_rewrite_test_shows_what_would_become(relay):
     assert "    - To: root\n    + To: root@ip-10-0-0-1.internal\n" in \
         done.stdout
     assert done.stdout.endswith("\nAccepted.\n")
+    # As it goes over the wire.
+    done = rewrite_test(r, CRON.replace(b"\r\n", b"\n"), "--json")
+    parts = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [p["before"] for p in parts if p.get("field") == "From"] == [
+        "From: root (Cron Daemon)\r\n"]
     # Nothing to do.
     done = rewrite_test(r, message(), "--from", SENDER)
     assert done.stdout == (f"Envelope:\n  from {SENDER}\n"
@@ -502,9 +507,9 @@ def test_rewrite_test_without_a_message(relay):
     r.log_path.touch()
     done = rewrite_test(r, message(), "--to", RCPT, "-c", "/nonexistent")
     assert done.returncode == 78 and "/nonexistent" in done.stderr
-    (r.dir / "m.eml").unlink()
-    done = subprocess.run(
-        [str(BUILD / "sesrelayctl"), "-c", str(r.config_file),
-         "rewrite-test", str(r.dir / "none.eml")],
-        capture_output=True, text=True)
-    assert done.returncode == 66 and "none.eml: No such file" in done.stderr
+    for path, words in ((r.dir / "none.eml", "none.eml: No such file"),
+                        (r.dir, "Is a directory")):
+        done = subprocess.run(
+            [str(BUILD / "sesrelayctl"), "-c", str(r.config_file),
+             "rewrite-test", str(path)], capture_output=True, text=True)
+        assert done.returncode == 66 and words in done.stderr
