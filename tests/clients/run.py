@@ -74,6 +74,8 @@ def send_one(stage, client, mail, directory, kit):
     entry, stored = stage.next_message()
     if len(sent) != 1:
         raise content.Unequal(f"{len(sent)} contents on the wire: {dialogue}")
+    if client.login and " AUTH " not in dialogue:
+        raise content.Unequal(f"no login: {dialogue}")
     content.same("of what went over the wire, the content",
                  content.without_added(stored, sent[0]), sent[0])
     content.judge_envelope(mail, entry)
