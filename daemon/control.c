@@ -72,10 +72,15 @@ void control_error(struct control_client *c, int code, const char *fmt, ...)
 	va_start(args, fmt);
 	text = xvasprintf(fmt, args);
 	va_end(args);
-	/* One line: a list of mistakes is separated by semicolons. */
+	/*
+	 * One line, also when it quotes the request: a list of mistakes is
+	 * separated by semicolons.
+	 */
 	for (char *p = text; *p != '\0'; p++)
 		if (*p == '\n')
 			*p = p[1] == '\0' ? '\0' : ';';
+		else if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = '?';
 	line = xasprintf("ERR %d %s\n", code, text);
 	if (c->conn != NULL)
 		conn_write(c->conn, line, strlen(line));

@@ -86,13 +86,12 @@ void journal_close_outcomes(struct journal *j)
 
 static int write_lines(struct journal *j, struct segment *g, struct err *err)
 {
-	struct iovec iov = {
-		.iov_base = j->pending.data + j->written,
-		.iov_len = j->pending.len - j->written,
-	};
+	struct iovec iov = { .iov_len = j->pending.len - j->written };
 
+	/* Before the first line there is no data, nor a place in it. */
 	if (iov.iov_len == 0)
 		return 0;
+	iov.iov_base = j->pending.data + j->written;
 	if (segment_append(g, &iov, 1, iov.iov_len, err) < 0)
 		return -1;
 	j->written = j->pending.len;

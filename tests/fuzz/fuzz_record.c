@@ -27,10 +27,9 @@
 #define NONCE UINT64_C(0x1122334455667788)
 #define NUMBER 1u
 
-/* A file as it was written, what became of it, and which bytes did change. */
+/* A file as it was written, and what became of it. */
 struct file {
 	struct fuzz_text whole, hurt;
-	bool *touched;
 };
 
 static struct made {
@@ -181,17 +180,10 @@ static void make_files(
 
 /* --- hurting --- */
 
-static void touch(struct file *f, size_t at, size_t n, const char *bytes)
+static void put(struct file *f, size_t at, size_t n, const char *bytes)
 {
-	for (size_t i = 0; i < n && at + i < f->hurt.len; i++) {
-		char byte = bytes != NULL ? bytes[i] : '\0';
-
-		if (f->hurt.ptr[at + i] == byte)
-			continue;
-		f->hurt.ptr[at + i] = byte;
-		if (at + i < f->whole.len)
-			f->touched[at + i] = true;
-	}
+	for (size_t i = 0; i < n && at + i < f->hurt.len; i++)
+		f->hurt.ptr[at + i] = bytes != NULL ? bytes[i] : '\0';
 }
 
 static size_t get_place(struct fuzz_in *in, const struct file *f)
@@ -214,10 +206,10 @@ static void hurt(struct fuzz_in *in, struct file *f, uint8_t how)
 	switch (how) {
 	case 0:
 		text = fuzz_bytes(in, 1 + fuzz_byte(in) % 16);
-		touch(f, at, text.len, text.ptr);
+		put(f, at, text.len, text.ptr);
 		break;
 	case 1:
-		touch(f, at, fuzz_byte(in) * 16, NULL);
+		put(f, at, fuzz_byte(in) * 16, NULL);
 		break;
 	case 2:
 		f->hurt.len = at;
@@ -227,35 +219,26 @@ static void hurt(struct fuzz_in *in, struct file *f, uint8_t how)
 		if (n > f->hurt.len - at)
 			n = f->hurt.len - at;
 		copy = xmemdup(f->hurt.ptr + at, n);
-		touch(f, get_place(in, f), n, copy);
+		put(f, get_place(in, f), n, copy);
 		free(copy);
 		break;
 	default:
 		text = fuzz_bytes(in, fuzz_byte(in));
-		n = f->hurt.len;
 		fuzz_text_add(&f->hurt, text.ptr, text.len);
-		/* Cut off before, and other bytes in its place. */
-		for (size_t i = n; i < f->hurt.len && i < f->whole.len; i++)
-			f->touched[i] =
-			    f->touched[i] || f->hurt.ptr[i] != f->whole.ptr[i];
 		break;
 	}
 }
 
+/* Nothing was done to it, or was undone. */
 static bool is_whole(const struct file *f, size_t at, size_t len)
 {
-	if (at + len > f->hurt.len)
-		return false;
-	for (size_t i = at; i < at + len; i++)
-		if (f->touched[i])
-			return false;
-	return true;
+	return at + len <= f->hurt.len &&
+	    memcmp(f->hurt.ptr + at, f->whole.ptr + at, len) == 0;
 }
 
 static void begin_hurt(struct file *f)
 {
 	fuzz_text_add(&f->hurt, f->whole.ptr, f->whole.len);
-	f->touched = xcalloc(f->whole.len, sizeof(bool));
 }
 
 static void write_file(int dir, const struct file *f)
@@ -360,9 +343,8 @@ static void check_scan(const struct file *arrivals, const struct file *outcomes)
 		bool whole = is_whole(
 		    arrivals, r->line.ref.offset, record_total(&r->line));
 		bool told = r->ended &&
-		    is_whole(outcomes, r->outcome_at, r->outcome_len) &&
-		    /* Its line may have grown at the front. */
-		    !outcomes->touched[r->outcome_at - 1];
+		    /* The line that begins behind the LF before it. */
+		    is_whole(outcomes, r->outcome_at - 1, r->outcome_len + 1);
 
 		PROPERTY(!r->found || whole);
 		PROPERTY(!whole || r->ended || r->found || scan.blind ||
@@ -376,7 +358,6 @@ static void file_fini(struct file *f)
 {
 	fuzz_text_fini(&f->whole);
 	fuzz_text_fini(&f->hurt);
-	free(f->touched);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

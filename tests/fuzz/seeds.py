@@ -246,3 +246,22 @@ socket group match address true false @include normalize reject hold 127.0.0.1:2
 ::1/128 10ms 5m 4d 64Ki 40M 0x10 1.5e3 100L""".split()
 (CORPUS.parent / "dict" / "config.dict").write_text(
     "".join(f'"{word}"\n' for word in WORDS))
+
+# --- control: how to cut, then requests ---
+
+ID = "0123456789ABCDEF"
+for i, text in enumerate((
+        "status\nqueue\nconnections\ncount\nmetrics\nfailed\n",
+        f"show {ID}\nretry {ID}\nhold {ID}\nrelease {ID}\ndelete {ID}\n",
+        "retry --all\nhold --all\nrelease --all\ndelete --all\n",
+        f"queue --state ready --limit 3\nqueue --to a@b\nqueue {ID}\n",
+        f"failed {ID}\nfailed --delete {ID}\nrequeue {ID}\nrequeue --all\n",
+        f"trace {ID}\ntrace a@example.com\ntrace \n", "pause delivery\npause "
+        "intake\npause\nresume intake\n", "x\n\n \n\x01\xff\n" * 2,
+        "show " + "A" * 4200 + "\ncount\n", "retry " + f"{ID} " * 200 + "\n")):
+    seed("control", str(i), "\x05" + text)
+(CORPUS.parent / "dict" / "control.dict").write_text("".join(
+    f'"{word}"\n' for word in """status queue connections count show retry hold
+release delete metrics pause resume failed requeue trace --all --delete --limit
+--state --to --from --older ready waiting inflight held delivery intake
+0123456789ABCDEF""".split()))
