@@ -161,7 +161,7 @@ int conn_read_line(
     struct conn *c, size_t max, struct slice *line, bool *bare_lf)
 {
 	size_t left = conn_input_empty(c) ? 0 : c->in.len - c->in_at, len;
-	const char *p = c->in.ptr + c->in_at;
+	const char *p = left > 0 ? c->in.ptr + c->in_at : "";
 	const char *lf = left > 0 ? memchr(p, '\n', left) : NULL;
 	bool cr, skipped = c->skipping;
 

@@ -315,13 +315,11 @@ static void run(uint8_t options, uint8_t seed, uint8_t disk, struct slice text,
 	static struct relay relay;
 	const struct sockaddr_in peer = { .sin_family = AF_INET };
 	struct inbound in = { .relay = &relay,
-		.options = {
-		    .server = { .hostname = "relay.example.net",
-			.max_message_size = MAX_SIZE,
-			.max_recipients = MAX_RCPTS,
-			.reject_bare_newline = options & 1,
-			.accept_any_auth = options & 2,
-			.default_domain = options & 4 ? "example.net" : NULL },
+		.options = { .server = { .hostname = "relay.example.net",
+				 .max_message_size = MAX_SIZE,
+				 .max_recipients = MAX_RCPTS,
+				 .reject_bare_newline = options & 1,
+				 .accept_any_auth = options & 2 },
 		    .allow = &anywhere,
 		    .n_allow = 1,
 		    .max_sessions = 10,
