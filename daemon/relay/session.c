@@ -159,9 +159,12 @@ static void take_line(struct session *s, struct slice line, bool bare_lf)
 	else if (!bare_lf)
 		s->lf_only = false;
 	s->any_line = true;
-	if (bare_lf && s->inbound->options.server.reject_bare_newline)
-		server_on_bare_newline(&s->server, &out);
-	else
+	/* What is no SMTP is so whatever its line ends in, and its head may
+	 * have been all that was here. */
+	if (bare_lf && s->inbound->options.server.reject_bare_newline) {
+		if (!server_on_line_head(&s->server, line, &out))
+			server_on_bare_newline(&s->server, &out);
+	} else
 		server_on_line(&s->server, line, &intake, &out);
 	session_reply(s, &out);
 	switch (out.effect) {

@@ -339,6 +339,23 @@ static void run(uint8_t options, uint8_t seed, uint8_t disk, struct slice text,
 	fake_conn_free(play.conn);
 }
 
+/*
+ * A refused DATA ends the session if what follows is here already, as that is
+ * content; so there the cuts between the chunks are seen.
+ */
+static bool may_differ(const struct fuzz_text *replies)
+{
+	static const char *const refusals[] = { "503 5.5.1 ",
+		"554 5.5.1 No valid recipients" };
+
+	for (size_t i = 0; i < ARRAY_LEN(refusals); i++)
+		if (replies->len > 0 &&
+		    memmem(replies->ptr, replies->len, refusals[i],
+			strlen(refusals[i])) != NULL)
+			return true;
+	return false;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_in in = { data, size };
@@ -350,8 +367,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	log_capture(silent, NULL);
 	run(options, 0, disk, text, &out[0], &accepted[0]);
 	run(options, seed, disk, text, &out[1], &accepted[1]);
-	PROPERTY(fuzz_text_same(&out[0], &out[1]));
-	PROPERTY(fuzz_text_same(&accepted[0], &accepted[1]));
+	if (!may_differ(&out[0]) && !may_differ(&out[1])) {
+		PROPERTY(fuzz_text_same(&out[0], &out[1]));
+		PROPERTY(fuzz_text_same(&accepted[0], &accepted[1]));
+	}
 	for (int i = 0; i < 2; i++) {
 		fuzz_text_fini(&out[i]);
 		fuzz_text_fini(&accepted[i]);
