@@ -164,6 +164,13 @@ class Client:
         return data
 
 
+def mail_reply(port, params=""):
+    """What MAIL gets in a session of its own: one that asks again and again
+    and sends no mail is cut off."""
+    with Client(port) as c:
+        return c.ehlo().do(f"MAIL FROM:<a@example.com>{params}")
+
+
 def accepted(reply):
     """The queue id in the 250 for a message."""
     m = re.fullmatch(rb"250 2\.0\.0 Ok: queued as ([0-9A-F]{16})\r\n", reply)

@@ -10,7 +10,8 @@ import pytest
 
 from harness import message, private_mounts, wait_until
 from intake_helpers import (Client, SANITIZER_KIB, by_message_id, envelope,
-                            send_together, sessions, stuff, wait_accepted)
+                            mail_reply, send_together, sessions, stuff,
+                            wait_accepted)
 
 # A look at the free space every second, and what it takes on a busy machine.
 WITHIN = 1.0 + 1.0
@@ -35,7 +36,7 @@ def ask(c, params=""):
 
 
 def refused_by_size(c, size):
-    return ask(c, f" SIZE={size}").startswith(b"452 4.3.1 ")
+    return mail_reply(c.port, f" SIZE={size}").startswith(b"452 4.3.1 ")
 
 
 def taken_within(c, seconds=WITHIN):

@@ -13,9 +13,9 @@ import pytest
 
 from harness import message, private_mounts, wait_until
 from intake_helpers import (STRACE, Client, accepted, by_message_id, contents,
-                            daemon_pid, envelope, injected, run_relay,
-                            send_together, sessions, stuff, unstarted,
-                            wait_accepted)
+                            daemon_pid, envelope, injected, mail_reply,
+                            run_relay, send_together, sessions, stuff,
+                            unstarted, wait_accepted)
 
 
 def numbered(n, body=b"body\r\n"):
@@ -691,9 +691,8 @@ def test_disk_full(relay, sesd, min_free):
         assert len(acked) >= 10
         c.in_step()
         # While it is full, it says so before the content.
-        wait_until(lambda: c.do("RSET") and c.do(
-            "MAIL FROM:<a@example.com> SIZE=3000000").startswith(
-                b"452 4.3.1 ") or min_free == "0", "452 at MAIL")
+        wait_until(lambda: mail_reply(r.port, " SIZE=3000000").startswith(
+            b"452 4.3.1 ") or min_free == "0", "452 at MAIL")
         assert r.count() == len(acked)
         # Delivery goes on, and makes room by itself.
         s.control("refuse off")
@@ -702,10 +701,8 @@ def test_disk_full(relay, sesd, min_free):
         assert set(by_message_id(s)) == acked
         assert all(by_message_id(s)[mid] == sent[mid] for mid in acked)
 
-        def taken():
-            c.do("RSET")
-            return c.do("MAIL FROM:<a@example.com>")[:3] == b"250"
-        wait_until(taken, "mail to be taken again")
+        wait_until(lambda: mail_reply(r.port)[:3] == b"250",
+                   "mail to be taken again")
         c.do("RSET")
         c.mail()
     assert len(wait_accepted(s, len(acked) + 1)) == len(acked) + 1
@@ -720,12 +717,10 @@ def test_disk_filled_by_somebody_else(relay, sesd):
         c.ehlo().mail()
         with (inside / "filler").open("wb") as f:
             f.write(bytes(20 << 20))
-        wait_until(lambda: c.do("RSET") and c.do(
-            "MAIL FROM:<a@example.com>").startswith(b"452 4.3.1 "),
+        wait_until(lambda: mail_reply(r.port).startswith(b"452 4.3.1 "),
             "452 at MAIL")
         (inside / "filler").unlink()
-        wait_until(lambda: c.do("RSET") and c.do(
-            "MAIL FROM:<a@example.com>").startswith(b"250 "), "250 at MAIL")
+        wait_until(lambda: mail_reply(r.port).startswith(b"250 "), "250 at MAIL")
         c.do("RSET")
         c.mail()
     assert len(wait_accepted(s, 2)) == 2
@@ -766,8 +761,7 @@ def test_max_messages(relay, sesd):
         c.in_step()
         s.control("refuse off")
         wait_accepted(s, 3)
-        wait_until(lambda: c.do("RSET") and c.do(
-            "MAIL FROM:<a@example.com>").startswith(b"250 "), "room")
+        wait_until(lambda: mail_reply(r.port).startswith(b"250 "), "room")
         c.do("RSET")
         c.mail()
     wait_accepted(s, 4)
