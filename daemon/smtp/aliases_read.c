@@ -122,7 +122,7 @@ static int add_alias(struct reader *r, const struct addr *name)
 static int read_left(struct reader *r)
 {
 	char buf[SHOWN_MAX + 1];
-	struct slice word;
+	struct slice word = { NULL, 0 };
 	struct addr name;
 
 	if (slice_has_prefix(r->in, ":include:") ||

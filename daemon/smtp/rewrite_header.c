@@ -274,6 +274,8 @@ void rewrite_header_end(struct rewrite_header *h)
 	}
 	if (h->state != REWRITE_BLOCK)
 		return;
+	if (h->block == NULL) /* of no content at all */
+		h->block = xmalloc(1);
 	/* A field whose last line has no end gets one; other text stays. */
 	line = slice_of(h->block + h->line_at, h->len - h->line_at);
 	is_field = header_field_name(line).len > 0 ||

@@ -167,7 +167,7 @@ static void check_units(struct slice text)
 	int64_t us, us_again;
 	uint64_t bytes, bytes_again;
 
-	if (config_parse_duration(word, &us) == 0) {
+	if (config_parse_duration(word, &us) == 0 && us > 0) {
 		config_format_duration(us, buf, sizeof(buf));
 		buf[strlen(buf) - 1] = '\0'; /* its quotes */
 		PROPERTY(config_parse_duration(buf + 1, &us_again) == 0);

@@ -3,8 +3,8 @@
  * are, over a socket that is not there (fake_conn); the spool is played here.
  *
  * Input: a byte of options, one of how to cut, one of what the disk does, then
- * all that the client sends.  Properties: what is answered and what is accepted
- * does not depend on cuts; every reply is whole lines of visible ASCII, up to
+ * all that the client sends.  Properties: what is accepted does not depend on
+ * cuts (replies may: a line that is no SMTP ends at its first byte); every reply is whole lines of visible ASCII, up to
  * 512 octets, each with its code; content is taken behind a 354 alone, ends
  * where the reference says that it ends, and is what the reference says that it
  * is; a message has the recipients that got 250, within the limit; envelopes

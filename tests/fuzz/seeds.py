@@ -265,3 +265,23 @@ for i, text in enumerate((
 release delete metrics pause resume failed requeue trace --all --delete --limit
 --state --to --from --older ready waiting inflight held delivery intake
 0123456789ABCDEF""".split()))
+
+# --- header, aliases ---
+
+LEGACY = "From: root (Cron Daemon)\nTo: root, \"A, B\" <b>, g: c, d@e;\n" \
+    "Bcc: x@y\nSender: root@localhost\nReturn-Path: <a@b>\nSubject: 1\n" \
+    "Subject: 2\nX-SES-CONFIGURATION-SET: s\nX-Own: kept\n folded\n" \
+    "Date: x\nDKIM-Signature: v=1; b=\n y\nMessage-ID: <a@b>\n\nbody\n.\n"
+for options in 0, 1, 7, 8, 21, 39:
+    seed("header", f"legacy-{options}", chr(options) + "\x0b" + LEGACY)
+for i, text in enumerate(("\nbody", "body", "X: y", "A : b\n\n", " x: y\n\nz",
+                          "X-Long: " + "a " * 600 + "\n\n", "To:\n\n",
+                          "To: " + "a@b, " * 300 + "\n\n")):
+    seed("header", f"odd-{i}", chr(7) + "\x0b" + text)
+for i, text in enumerate((
+        "root: admin\nadmin: a@example.com, b\n# x\npostmaster:root\n",
+        "a: b\nb: a\n", "l: a@b.c,\n\td@e.f\nl: twice\n", "p: \"|cmd\"\n",
+        "i: :include:/x\n", "f: /var/mail/x\n", "\"a b\": c@d.e\nx: \\x\n",
+        "A: a, A@example.net, \"q\"@b\n", "nocolon\n", ": x\n")):
+    seed("aliases", str(i), "\x01" + text)
+    seed("aliases", f"{i}-bare", "\x00" + text)
