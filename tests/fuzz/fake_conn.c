@@ -161,10 +161,13 @@ int conn_read_line(
     struct conn *c, size_t max, struct slice *line, bool *bare_lf)
 {
 	size_t left = conn_input_empty(c) ? 0 : c->in.len - c->in_at, len;
-	const char *p = left > 0 ? c->in.ptr + c->in_at : "";
-	const char *lf = left > 0 ? memchr(p, '\n', left) : NULL;
+	const char *p, *lf;
 	bool cr, skipped = c->skipping;
 
+	if (left == 0)
+		return 0;
+	p = c->in.ptr + c->in_at;
+	lf = memchr(p, '\n', left);
 	if (lf == NULL) {
 		bool too_long =
 		    left > max + 1 || (left == max + 1 && p[max] != '\r');
