@@ -26,7 +26,7 @@ struct outbound_record {
 };
 
 /* The message that a crash would be the doing of. */
-static struct crash_mark enter(const struct outbound *o)
+struct crash_mark outbound_enter(const struct outbound *o)
 {
 	return crash_enter(
 	    o->attempt != NULL ? o->attempt->stub->id : 0, CRASH_SEND);
@@ -37,7 +37,7 @@ static const struct pool_timeouts *timeouts(const struct outbound *o)
 	return &o->upstream->options.timeouts;
 }
 
-static void outbound_free(void *ptr)
+void outbound_free(void *ptr)
 {
 	struct outbound *o = ptr;
 
@@ -101,7 +101,7 @@ static void on_recorded(void *ctx)
 	if (o == NULL)
 		return;
 	o->unrecorded = NULL;
-	before = enter(o);
+	before = outbound_enter(o);
 	if (o->client.state == CLIENT_BODY && !o->body_queued)
 		outbound_feed(o);
 	crash_leave(before);
@@ -164,8 +164,13 @@ static int64_t state_timeout(const struct outbound *o)
 	}
 }
 
+void outbound_set_deadline(struct outbound *o)
+{
+	conn_deadline(o->conn, state_timeout(o));
+}
+
 /* For the operator, who asks what a connection does, and for how long. */
-static void note_step(struct outbound *o)
+void outbound_note_step(struct outbound *o)
 {
 	if (o->step == o->client.state)
 		return;
@@ -176,7 +181,7 @@ static void note_step(struct outbound *o)
 /* Do what the machine says. */
 static void follow(struct outbound *o, struct client_out *out)
 {
-	note_step(o);
+	outbound_note_step(o);
 	if (out->settle)
 		settle(o);
 	if (out->close) {
@@ -189,7 +194,7 @@ static void follow(struct outbound *o, struct client_out *out)
 	} else if (out->command_len > 0) {
 		conn_write(o->conn, out->command, out->command_len);
 	}
-	conn_deadline(o->conn, state_timeout(o));
+	outbound_set_deadline(o);
 	if (out->start_tls) {
 		if (!conn_input_empty(o->conn)) {
 			outbound_lose(o, LOSS_PROTOCOL,
@@ -220,135 +225,6 @@ static void follow(struct outbound *o, struct client_out *out)
 			pool_on_free(o->pool, o);
 		}
 	}
-}
-
-/* --- content --- */
-
-static void emit(void *ctx, const char *ptr, size_t len)
-{
-	struct outbound *o = ctx;
-
-	conn_write(o->conn, ptr, len);
-}
-
-/* All of the content has been given to the socket: now the dot. */
-static void end_body(struct outbound *o)
-{
-	o->body_queued = true;
-	/* The dot may need a line end before it: this is where it can begin. */
-	o->dot_position = conn_written(o->conn) + conn_output_len(o->conn);
-	dot_write_end(&o->dot, emit, o);
-	o->body_end = conn_written(o->conn) + conn_output_len(o->conn);
-}
-
-static void read_ahead(struct outbound *o, uint64_t offset);
-
-static void take_large(struct outbound *o, int rc, const struct err *err)
-{
-	o->reading = false;
-	if (o->orphan) {
-		loop_defer(o->relay->loop, outbound_free, o);
-		return;
-	}
-	if (o->attempt == NULL || o->attempt->stub->id != o->reading_id) {
-		/* Read for a message that was refused before its content. */
-		o->large.len = 0;
-		if (o->attempt != NULL && o->attempt->m->large)
-			read_ahead(o, 0);
-		return;
-	}
-	if (rc != 0) {
-		log_msg(LOG_LEVEL_ERROR, LOG_SMTP, o->attempt->stub->id,
-		    "content cannot be read: %s", err->text);
-		outbound_lose(
-		    o, LOSS_SHUTDOWN, "content cannot be read from the spool");
-		return;
-	}
-	if (o->client.state == CLIENT_BODY)
-		outbound_feed(o);
-}
-
-static void on_large(void *ctx, int rc, const struct err *err)
-{
-	struct crash_mark before = enter(ctx);
-
-	take_large(ctx, rc, err);
-	crash_leave(before);
-}
-
-/* Ask the disk for the next chunk unless one is here or on its way. */
-static void read_ahead(struct outbound *o, uint64_t offset)
-{
-	const struct message *m = o->attempt->m;
-	uint64_t left = m->size - offset;
-
-	if (o->reading || o->large.len > 0 || left == 0)
-		return;
-	o->reading = true;
-	o->reading_id = m->id;
-	spool_read_large(o->relay->spool, m, offset,
-	    left < OUTBOUND_CHUNK ? (size_t)left : OUTBOUND_CHUNK, &o->large,
-	    on_large, o);
-}
-
-/*
- * Fills the output buffer up to one chunk.  Called again when it has drained,
- * and when the disk has delivered.
- */
-void outbound_feed(struct outbound *o)
-{
-	const struct message *m = o->attempt->m;
-
-	while (!o->body_queued && conn_output_len(o->conn) < OUTBOUND_CHUNK) {
-		uint64_t left = m->size - o->body_offset;
-		size_t n =
-		    left < OUTBOUND_CHUNK ? (size_t)left : OUTBOUND_CHUNK;
-
-		if (left == 0 && !spool_can_settle(o->relay->spool)) {
-			/* Without its dot nothing has been sent. */
-			outbound_lose(
-			    o, LOSS_SHUTDOWN, "outcomes cannot be recorded");
-			return;
-		}
-		if (left == 0) {
-			if (o->unrecorded == NULL && !o->dot_waits)
-				end_body(o);
-			break; /* on_recorded() or the timer comes back */
-		}
-		if (!m->large) {
-			dot_write(
-			    &o->dot, m->body.data + o->body_offset, n, emit, o);
-			o->body_offset += n;
-			continue;
-		}
-		if (o->reading)
-			break;
-		if (o->large.len == 0) {
-			read_ahead(o, o->body_offset);
-			break;
-		}
-		dot_write(&o->dot, o->large.data, o->large.len, emit, o);
-		o->body_offset += o->large.len;
-		o->large.len = 0;
-		read_ahead(o, o->body_offset);
-	}
-	conn_deadline(o->conn, state_timeout(o));
-}
-
-/* BODY becomes DOT when the kernel has all of it. */
-static void check_body_sent(struct outbound *o)
-{
-	if (o->client.state != CLIENT_BODY || !o->body_queued ||
-	    conn_written(o->conn) < o->body_end)
-		return;
-	client_on_body_sent(&o->client);
-	note_step(o);
-	/* What ends behind the dot but began before is no answer to it. */
-	if (o->parser.n_lines > 0 || o->begun_early)
-		outbound_lose(
-		    o, LOSS_PROTOCOL, "a reply began within the content");
-	else
-		conn_deadline(o->conn, state_timeout(o));
 }
 
 /* --- the socket's events --- */
@@ -429,7 +305,7 @@ static void read_replies(struct outbound *o)
 	bool bare_lf;
 	int rc;
 
-	check_body_sent(o);
+	outbound_check_sent(o);
 	if (o->told_closed)
 		return;
 	while ((rc = conn_read_line(
@@ -453,7 +329,7 @@ static void read_replies(struct outbound *o)
 
 static void on_readable(void *ctx)
 {
-	struct crash_mark before = enter(ctx);
+	struct crash_mark before = outbound_enter(ctx);
 
 	read_replies(ctx);
 	crash_leave(before);
@@ -462,11 +338,11 @@ static void on_readable(void *ctx)
 static void on_writable(void *ctx)
 {
 	struct outbound *o = ctx;
-	struct crash_mark before = enter(o);
+	struct crash_mark before = outbound_enter(o);
 
 	if (o->client.state == CLIENT_BODY && !o->body_queued)
 		outbound_feed(o);
-	check_body_sent(o);
+	outbound_check_sent(o);
 	crash_leave(before);
 }
 
@@ -480,7 +356,7 @@ static void on_end(void *ctx, enum conn_end end, const char *reason)
 		[CONN_END_TIMEOUT] = LOSS_TIMEOUT,
 	};
 	struct outbound *o = ctx;
-	struct crash_mark before = enter(o);
+	struct crash_mark before = outbound_enter(o);
 
 	if (o->client.options == NULL)
 		outbound_connect_failed(o, end, reason);
@@ -543,7 +419,7 @@ void outbound_send(struct outbound *o, struct attempt *a)
 	client_send(&o->client, &a->mail, &out);
 	follow(o, &out);
 	if (o->attempt != NULL && o->attempt->m->large)
-		read_ahead(o, 0); /* there by the time of the 354 */
+		outbound_read_ahead(o); /* there by the time of the 354 */
 	crash_leave(before);
 }
 

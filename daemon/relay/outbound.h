@@ -10,6 +10,7 @@
 #define RELAY_OUTBOUND_H
 
 #include "base/histogram.h"
+#include "base/crash.h"
 #include "net/conn.h"
 #include "net/resolver.h"
 #include "policy/path.h"
@@ -169,8 +170,22 @@ void outbound_path_secured(struct outbound *o);
 void outbound_path_answered(struct outbound *o);
 /* Of o->timer. */
 void outbound_on_timer(void *outbound);
+/* The message that a crash would be the doing of. */
+struct crash_mark outbound_enter(const struct outbound *o);
+/* The deadline of the step that the dialogue is at, from now on. */
+void outbound_set_deadline(struct outbound *o);
+void outbound_note_step(struct outbound *o);
+void outbound_free(void *outbound); /* a deferred call; nothing is under way */
+
+/* --- outbound_content.c --- */
+
 /* Hand more content to the socket, and the dot if it may go. */
 void outbound_feed(struct outbound *o);
+/* A large one: so that its head is there by the time of the 354. */
+void outbound_read_ahead(struct outbound *o);
+/* BODY becomes DOT when the kernel has all of it. */
+void outbound_check_sent(struct outbound *o);
+
 /* The connection is lost or unusable. */
 void outbound_lose(struct outbound *o, enum loss loss, const char *detail);
 /* The only way out. */
