@@ -356,20 +356,22 @@ def test_refusals_of_before_say_nothing_of_the_new_password(sesd, relay):
 
 
 def test_sessions_of_before_a_refusal_go_on(sesd, relay):
-    """New logins are refused; those that are logged in carry what they can,
-    and the queue stops, once, when the last of them has gone."""
+    """New logins are refused; those that are logged in carry mail, and the
+    queue stops, once, when the last of them has gone."""
     s = sesd()
-    r = relay(s, config={"delivery.connections": "3",
-                         "delivery.messages_per_connection": "100",
-                         "delivery.connection_lifetime": '"1h"',
-                         "delivery.idle_timeout": '"1h"'})
+    r = relay(s, config={**STEADY, "delivery.connections": "3"})
     with Load(r) as load:
         load.goes_on(s)
         s.set("password", NEW)
+        r.ctl("rotate")  # each is to be replaced
         s.wait_event("auth", ok=False)
-        before = len(s.messages())
-        wait_until(lambda: len(s.messages()) > before + 20, "more mail")
-        r.wait_state("credentials refused", timeout=60)
+        load.goes_on(s)
+        assert "deliveries pause" not in r.log()
+        # Nothing is under way when they go.
+        r.ctl("pause", "delivery")
+        wait_until(lambda: n_open(r) == 0, "the end of the old sessions")
+        r.ctl("resume", "delivery")
+        r.wait_state("credentials refused")
         assert r.log().count("deliveries pause") == 1
         assert {m["attempts"] for m in r.ctl_json("queue")} <= {0}
         r.set_password(NEW)
