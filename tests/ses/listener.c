@@ -18,6 +18,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
@@ -140,6 +141,16 @@ static void shed(struct server *sv, int listen_fd)
 	sv->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
+/* What the kernel may take of a client before the session has read it. */
+static void limit_buffer(int fd, long bytes)
+{
+	int size = bytes > INT_MAX ? INT_MAX : (int)bytes;
+
+	if (size > 0)
+		(void)setsockopt(
+		    fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+}
+
 static void on_connect(evutil_socket_t listen_fd, short what, void *arg)
 {
 	struct listener *l = arg;
@@ -167,6 +178,7 @@ static void on_connect(evutil_socket_t listen_fd, short what, void *arg)
 			(void)close(fd);
 			continue;
 		}
+		limit_buffer(fd, l->server->set.receive_buffer);
 		session_new(l, fd, peer);
 	}
 }

@@ -67,6 +67,7 @@ static const struct setting table[] = {
 	{ "jitter", S_MILLIS, AT(jitter_ms), "0", NULL },
 	{ "write_rate", S_COUNT, AT(write_rate), "0", NULL },
 	{ "read_rate", S_COUNT, AT(read_rate), "0", NULL },
+	{ "receive_buffer", S_COUNT, AT(receive_buffer), "0", NULL },
 	{ "bytewise", S_BOOL, AT(bytewise), "0", NULL },
 	{ "starttls_after_tls", S_BOOL, AT(starttls_after_tls), "0", NULL },
 	{ "size_advertised", S_COUNT, AT(size_advertised), "0", NULL },

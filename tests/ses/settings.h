@@ -21,6 +21,8 @@ struct settings {
 	long jitter_ms; /* up to so much more before each reply */
 	long write_rate; /* bytes a second on the wire, 0 = no limit */
 	long read_rate; /* bytes a second of content, 0 = no limit */
+	long receive_buffer; /* SO_RCVBUF of new connections, 0 = as the kernel
+				has it */
 	bool bytewise; /* one byte a TLS record */
 	bool starttls_after_tls;
 	long size_advertised; /* 0 = SIZE is not in the EHLO list */

@@ -279,6 +279,24 @@ def test_body_stall_closes_the_window(sesd):
     wait_until(lambda: s.stats()["connections"]["now"] == 0)
 
 
+def test_receive_buffer(sesd):
+    """What a session has not read stays with the client, beyond so much, even
+    where the kernel has learned that it comes fast."""
+    s = sesd("--rule", "on BODY skip 1 stall", "--set", "receive_buffer=65536")
+    c = Client(s, "wrapper").start()
+    c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+    c.mail(MAIL + b"0123456789\r\n" * 1_000_000)
+    c.envelope()
+    c.data_phase()
+    c.sock.settimeout(1)
+    sent = 0
+    with pytest.raises(TimeoutError):
+        while True:
+            c.send(b"0123456789\r\n" * 1000)
+            sent += 12000
+    assert sent < 500_000
+
+
 def test_idle_rules(sesd):
     s = sesd("--rule", "on IDLE times 1 reset",
              "--rule", 'on IDLE times 1 raw "250 late\\r\\n"',
