@@ -273,16 +273,24 @@ crash-sample:
 fuzz-replay: $(fuzz_replays)
 	@tests/fuzz/replay.sh $^
 
-# Each fuzz target for TIME seconds; `make fuzz ONLY="dot path"` runs some.
+# Each fuzz target for TIME seconds, JOBS of them at a time; `make fuzz
+# ONLY="dot path"` runs some.  `make fuzz-merge` then commits what they found to
+# the corpus, as far as it reaches further.
 TIME ?= 60
+JOBS ?= $(jobs)
 fuzz_san := fuzzer-no-link,address,undefined
-fuzz:
+fuzz_run = BUILD=build/san-$(subst $(comma),-,$(fuzz_san))-clang \
+	$(PYTHON) tests/fuzz/run.py
+.PHONY: fuzz-programs fuzz-merge
+fuzz-programs:
 	@scripts/setup.sh fuzz
 	@$(MAKE) --no-print-directory -j$(jobs) CC=clang SAN=$(fuzz_san) \
 		CFLAGS="-fprofile-instr-generate -fcoverage-mapping" \
 		LDFLAGS=-fprofile-instr-generate build-fuzz
-	@BUILD=build/san-$(subst $(comma),-,$(fuzz_san))-clang \
-		$(PYTHON) tests/fuzz/run.py --time $(TIME) $(ONLY)
+fuzz: fuzz-programs
+	@$(fuzz_run) --time $(TIME) --jobs $(JOBS) $(ONLY)
+fuzz-merge: fuzz-programs
+	@$(fuzz_run) --merge $(ONLY)
 
 # Every stage of a session with SES times every fault, as a table: two minutes.
 # `make faults ONLY="--stage dot --fault RST"` runs some.
@@ -418,7 +426,7 @@ help:
 	@echo "make account      password refused, daily quota used up, under load"
 	@echo "make crash        kill -9, power cuts, failing disks, the clock, ..."
 	@echo "make faults       what SES or the network may do, stage by stage"
-	@echo "make fuzz         libFuzzer, TIME=60 s a target, ONLY=\"dot path\""
+	@echo "make fuzz         libFuzzer, TIME=60 s a target, JOBS=2 at a time"
 	@echo "make clients      mail from real programs (installs many packages)"
 	@echo "make fresh        make demo and make check on fresh Debian roots"
 	@echo "make lint format  checks and layout of the source"
