@@ -13,6 +13,10 @@ mandir ?= $(PREFIX)/share/man
 docdir ?= $(PREFIX)/share/doc/sesrelayd
 libexecdir ?= $(PREFIX)/libexec
 sysconfdir ?= /etc
+# systemd looks below /usr/local/lib as well as below /usr/lib.
+unitdir ?= $(PREFIX)/lib/systemd/system
+sysusersdir ?= $(PREFIX)/lib/sysusers.d
+tmpfilesdir ?= $(PREFIX)/lib/tmpfiles.d
 INSTALL ?= install
 PKG_CONFIG ?= pkg-config
 SAN ?=
@@ -365,12 +369,12 @@ format:
 
 # --- installation ---
 
-.PHONY: install install-mta uninstall
+.PHONY: install install-mta install-systemd uninstall
 mta_links := sbin/sendmail lib/sendmail bin/mailq bin/newaliases
 man1 := $(wildcard man/*.1)
 man8 := $(wildcard man/*.8)
 man5 := $(wildcard man/*.5)
-install: programs tools
+install: programs tools install-systemd
 	$(INSTALL) -d $(DESTDIR)$(sbindir) $(DESTDIR)$(libexecdir) \
 		$(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man5 \
 		$(DESTDIR)$(mandir)/man8 \
@@ -384,6 +388,20 @@ install: programs tools
 	test -e $(DESTDIR)$(sysconfdir)/sesrelayd/sesrelayd.conf || \
 		$(INSTALL) -m 644 conf/sesrelayd.conf \
 		$(DESTDIR)$(sysconfdir)/sesrelayd/sesrelayd.conf
+# Files only: README says how to make user and spool, and to start it.
+units := sesrelayd.service sesrelayd.socket
+install-systemd:
+	$(INSTALL) -d $(DESTDIR)$(unitdir) $(DESTDIR)$(sysusersdir) \
+		$(DESTDIR)$(tmpfilesdir) $(B)
+	for unit in $(units); do \
+		sed 's,@sbindir@,$(sbindir),g' conf/systemd/$$unit \
+			>$(B)/$$unit && \
+		$(INSTALL) -m 644 $(B)/$$unit $(DESTDIR)$(unitdir) || exit; \
+	done
+	$(INSTALL) -m 644 conf/systemd/sysusers.conf \
+		$(DESTDIR)$(sysusersdir)/sesrelayd.conf
+	$(INSTALL) -m 644 conf/systemd/tmpfiles.conf \
+		$(DESTDIR)$(tmpfilesdir)/sesrelayd.conf
 # The names that programs call.  Those of another mail server are not touched.
 install-mta: install
 	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(PREFIX)/lib
@@ -406,6 +424,9 @@ uninstall:
 	done
 	rm -f $(addprefix $(DESTDIR)$(sbindir)/,$(notdir $(programs)))
 	rm -f $(DESTDIR)$(libexecdir)/sesrelayd-sesd
+	rm -f $(addprefix $(DESTDIR)$(unitdir)/,$(units)) \
+		$(DESTDIR)$(sysusersdir)/sesrelayd.conf \
+		$(DESTDIR)$(tmpfilesdir)/sesrelayd.conf
 	rm -f $(addprefix $(DESTDIR)$(mandir)/man1/,$(notdir $(man1)))
 	rm -f $(addprefix $(DESTDIR)$(mandir)/man5/,$(notdir $(man5)))
 	rm -f $(addprefix $(DESTDIR)$(mandir)/man8/,$(notdir $(man8)))
