@@ -76,19 +76,6 @@ enum rotate_reason rotate_soon(
 	return now_us >= limits->soft_us ? ROTATE_AGE : ROTATE_NOT;
 }
 
-const char *rotate_reason_name(enum rotate_reason reason)
-{
-	static const char *const names[] = {
-		[ROTATE_NOT] = "not due",
-		[ROTATE_COUNT] = "message count",
-		[ROTATE_AGE] = "age",
-		[ROTATE_IDLE] = "idle",
-	};
-
-	ASSERT((unsigned)reason < ARRAY_LEN(names));
-	return names[reason];
-}
-
 /* --- a pool's renewals --- */
 
 unsigned rotate_slots_left(const struct rotate_limits *limits,

@@ -49,7 +49,6 @@ enum rotate_reason rotate_due(const struct rotate_options *options,
 /* Is its replacement due? */
 enum rotate_reason rotate_soon(
     const struct rotate_limits *limits, unsigned messages, int64_t now_us);
-const char *rotate_reason_name(enum rotate_reason reason);
 
 /*
  * A pool as a queue of renewals to come, each of which takes the time of some

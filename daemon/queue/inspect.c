@@ -9,9 +9,6 @@
 
 #include <stdlib.h>
 
-/* " " and 16 digits at the end of an outcome line. */
-#define CHECK_BYTES 17
-
 static int open_scan(struct scan *scan, struct spool_dirs *dirs,
     struct spool_notes *notes, struct err *err)
 {
@@ -108,55 +105,6 @@ int inspect_read_large(const char *directory, const struct message *m,
 	if (dirs_open_read(&dirs, directory, err) < 0)
 		return -1;
 	rc = load_large(&dirs, m->id, offset, len, out, err);
-	dirs_close(&dirs);
-	return rc;
-}
-
-static bool outcomes_of(struct segment_reader *r, uint64_t id,
-    bool (*fn)(void *ctx, const char *line, size_t len), void *ctx)
-{
-	struct record_outcome outcome;
-	struct segment_item item;
-
-	for (;;) {
-		segment_next_line(r, &item);
-		if (item.kind == SEGMENT_END)
-			return true;
-		if (item.kind != SEGMENT_LINE ||
-		    record_decode_outcome(item.text, &outcome) < 0 ||
-		    (id != 0 && outcome.id != id))
-			continue;
-		if (!fn(ctx, item.text.ptr, item.text.len - CHECK_BYTES))
-			return false;
-	}
-}
-
-int inspect_outcomes(const char *directory, uint64_t id,
-    bool (*fn)(void *ctx, const char *line, size_t len), void *ctx,
-    struct err *err)
-{
-	struct spool_numbers numbers = { 0 };
-	struct spool_notes notes = { 0 };
-	struct segment_reader r;
-	struct spool_dirs dirs;
-	bool more = true;
-	int rc = -1;
-
-	if (dirs_open_read(&dirs, directory, err) < 0)
-		return -1;
-	if (dirs_segments(dirs.outcomes, "outcomes", &numbers, &notes, err) < 0)
-		goto out;
-	for (size_t i = 0; i < numbers.n && more; i++) {
-		if (segment_open(&r, dirs.outcomes, RECORD_OUTCOMES,
-			numbers.items[i], NULL) < 0)
-			continue;
-		more = outcomes_of(&r, id, fn, ctx);
-		segment_close(&r);
-	}
-	rc = 0;
-out:
-	spool_notes_fini(&notes);
-	free(numbers.items);
 	dirs_close(&dirs);
 	return rc;
 }

@@ -78,13 +78,4 @@ MUST_CHECK int inspect_letter_content(const char *directory,
     const struct inspect_letter *letter, uint64_t offset, size_t len,
     struct body *out, struct err *err);
 
-/*
- * Calls fn for every outcome line of an id, or of all (id 0), oldest first:
- * the history that trace searches.  The line is as in queue/record.h, without
- * its checksum; it is not terminated by NUL.
- */
-MUST_CHECK int inspect_outcomes(const char *directory, uint64_t id,
-    bool (*fn)(void *ctx, const char *line, size_t len), void *ctx,
-    struct err *err);
-
 #endif

@@ -207,15 +207,6 @@ static void test_parallel(void **state)
 	assert_int_equal(rotate_parallel(&usual, &nothing, 0, S / 10), 1);
 }
 
-static void test_names(void **state)
-{
-	(void)state;
-	for (int i = ROTATE_NOT; i <= ROTATE_IDLE; i++)
-		for (int j = ROTATE_NOT; j < i; j++)
-			assert_string_not_equal(
-			    rotate_reason_name(i), rotate_reason_name(j));
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -227,7 +218,6 @@ int main(void)
 		cmocka_unit_test(test_slots_left),
 		cmocka_unit_test(test_a_crowd_begins_early),
 		cmocka_unit_test(test_parallel),
-		cmocka_unit_test(test_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,7 +7,7 @@
 #include "queue/inspect.h"
 
 struct seen {
-	unsigned n, n_held, n_lines;
+	unsigned n, n_held;
 	uint64_t last_id;
 	struct message *first; /* copy of what matters */
 	char states[16];
@@ -39,19 +39,6 @@ static bool see_one(void *ctx, const struct inspect_message *found)
 	return false;
 }
 
-static bool see_line(void *ctx, const char *line, size_t len)
-{
-	struct seen *seen = ctx;
-
-	seen->n_lines++;
-	assert_non_null(memmem(line, len, " sent ", 6));
-	assert_null(memchr(line, '\n', len));
-	assert_non_null(
-	    memmem(line, len, "<5@example.com> 250 Ok 0100018c", 31));
-	assert_int_equal(line[len - 1], 'c');
-	return true;
-}
-
 static void check(struct bench *b)
 {
 	struct seen seen = { 0 };
@@ -70,8 +57,6 @@ static void check(struct bench *b)
 	seen.n = 0;
 	assert_int_equal(inspect_spool(b->dir, see_one, NULL, &seen, &err), 0);
 	assert_int_equal(seen.n, 1);
-	assert_int_equal(inspect_outcomes(b->dir, 5, see_line, &seen, &err), 0);
-	assert_int_equal(seen.n_lines, 1);
 }
 
 static void test_inspect(void **state)
