@@ -253,6 +253,14 @@ rotation:
 	@BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) \
 		tests/bench/run_rotation.py
 
+# A hundred reloads, good and broken in turn, at 200 messages/s; a minute.
+.PHONY: reload
+reload:
+	@scripts/setup.sh demo
+	@$(again) -j$(jobs) programs tools
+	@BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) \
+		tests/bench/run_reload.py
+
 # Ten thousand clients that drip, and one that behaves; a minute and a half.
 .PHONY: slowloris
 slowloris:
@@ -442,6 +450,7 @@ help:
 	@echo "make load         20,000 messages, and the same under kill -9"
 	@echo "make outage       a minute without the upstream"
 	@echo "make rotation     20,000 messages while SES ends sessions"
+	@echo "make reload       a hundred reloads in a minute, half of them broken"
 	@echo "make slowloris    10,000 clients that drip a byte in ten seconds"
 	@echo "make fleet        eight relays share one account's sending rate"
 	@echo "make account      password refused, daily quota used up, under load"

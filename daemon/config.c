@@ -122,6 +122,12 @@ bool config_key_bad(const struct config_reader *r, const char *name)
 	return r->spots[config_key_index(name)].bad;
 }
 
+char *config_mistake(const struct config *c, const char *key, const char *text)
+{
+	return xasprintf(
+	    "%s: '%s': %s", c->places[config_key_index(key)], key, text);
+}
+
 bool config_allow_is_default(const struct config *c)
 {
 	const struct config_key *key =
@@ -248,20 +254,48 @@ void config_print_schema(FILE *out)
 	}
 }
 
+struct config_boot {
+	char **texts; /* by key; NULL of those that a reload changes */
+};
+
+struct config_boot *config_boot_new(const struct config *c)
+{
+	struct config_boot *boot = xcalloc(1, sizeof(*boot));
+
+	boot->texts = xcalloc(config_n_keys, sizeof(*boot->texts));
+	for (size_t i = 0; i < config_n_keys; i++)
+		if (!(config_keys[i].flags & CONFIG_RELOAD))
+			boot->texts[i] = shown_text(c, &config_keys[i]);
+	return boot;
+}
+
+void config_boot_free(struct config_boot *boot)
+{
+	if (!boot)
+		return;
+	for (size_t i = 0; i < config_n_keys; i++)
+		free(boot->texts[i]);
+	free(boot->texts);
+	free(boot);
+}
+
 void config_diff(const struct config *a, const struct config *b,
+    const struct config_boot *boot,
     void (*fn)(void *ctx, const struct config_key *key, const char *from,
 	const char *to),
     void *ctx)
 {
 	for (size_t i = 0; i < config_n_keys; i++) {
 		const struct config_key *key = &config_keys[i];
+		bool fixed = boot && boot->texts[i];
 		char *x, *y;
 
-		if (config_value_same(a, b, key))
+		if (!fixed && config_value_same(a, b, key))
 			continue;
-		x = shown_text(a, key);
+		x = fixed ? xstrdup(boot->texts[i]) : shown_text(a, key);
 		y = shown_text(b, key);
-		fn(ctx, key, x, y);
+		if (!fixed || strcmp(x, y) != 0)
+			fn(ctx, key, x, y);
 		free(x);
 		free(y);
 	}

@@ -186,9 +186,18 @@ void config_dump(const struct config *c, FILE *out);
  */
 void config_print_schema(FILE *out);
 /*
- * Each key whose value differs; `fn` gets the texts of both (masked).
+ * The keys that take a restart as they were at the start: what is in force of
+ * them, however often the file was changed and reloaded since.
+ */
+struct config_boot;
+struct config_boot *config_boot_new(const struct config *c);
+void config_boot_free(struct config_boot *boot); /* NULL is legal */
+/*
+ * Each key whose value differs; `fn` gets the texts of both (masked).  With
+ * `boot`, a key that takes a restart is compared with what is in force.
  */
 void config_diff(const struct config *a, const struct config *b,
+    const struct config_boot *boot,
     void (*fn)(void *ctx, const struct config_key *key, const char *from,
 	const char *to),
     void *ctx);
@@ -200,6 +209,9 @@ void config_each_later(const struct config *c,
  * by the service manager; config_load() looks at smtp.listen) has to be refused.
  */
 bool config_allow_is_default(const struct config *c);
+
+/* "file:line: 'key': text", as of other mistakes; free(3). */
+char *config_mistake(const struct config *c, const char *key, const char *text);
 
 /* "libconfig 1.5.0" */
 const char *config_library(void);

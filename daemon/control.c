@@ -144,6 +144,27 @@ static void verb_reload(struct control_client *c, struct slice args)
 	free(message);
 }
 
+/* Until the next reload; "" asks. */
+static void verb_log_level(struct control_client *c, struct slice args)
+{
+	enum log_level level = log_level();
+
+	if (args.len > 0 && log_level_parse(args, &level) != 0) {
+		control_error(c, EX_USAGE, "error, warning, info or debug");
+		return;
+	}
+	/* Told at either of the levels. */
+	if (level > log_level())
+		log_set_level(level);
+	if (args.len > 0)
+		log_msg(LOG_LEVEL_INFO, LOG_CONTROL, LOG_NO_ID,
+		    "log level %s, set by uid %u", log_level_name(level),
+		    (unsigned)c->uid);
+	log_set_level(level);
+	control_put(c, json_pack("{s:s}", "log_level", log_level_name(level)));
+	control_ok(c);
+}
+
 static const struct verb {
 	const char *name;
 	void (*run)(struct control_client *c, struct slice args);
@@ -166,6 +187,7 @@ static const struct verb {
 	{ "requeue", control_requeue },
 	{ "trace", control_trace },
 	{ "reload", verb_reload },
+	{ "log-level", verb_log_level },
 };
 
 static void run_line(struct control_client *c, struct slice line)

@@ -5,6 +5,7 @@
 #include "control_private.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/stat.h"
 #include "metrics.h"
@@ -119,6 +120,9 @@ void control_status(struct control_client *c, struct slice args)
 	json_object_set_new(o, "spool", spool_report(r));
 	json_object_set_new(
 	    o, "last_reload_ok", json_boolean(d->last_reload_ok));
+	json_object_set_new(o, "needs_restart", report_text(d->needs_restart));
+	json_object_set_new(
+	    o, "log_level", json_string(log_level_name(log_level())));
 	json_object_set_new(o, "stopping", json_boolean(d->stopping));
 	json_object_set_new(o, "counters", counters_report());
 	control_put(c, o);

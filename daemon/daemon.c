@@ -11,6 +11,7 @@
 #include "credentials.h"
 #include "smtp/aliases.h"
 
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -46,25 +47,51 @@ void daemon_allow_descriptors(const struct config *config)
 /* --- reload --- */
 
 struct changes {
-	char *text;
-	unsigned n;
+	char *text; /* for the operator: lines */
+	char *restart; /* names, blanks between */
+	unsigned n; /* in force now */
 };
+
+/* Appends to a text that may not have begun. */
+PRINTF(2, 3)
+static void append(char **text, const char *fmt, ...)
+{
+	char *piece, *longer;
+	va_list ap;
+
+	va_start(ap, fmt);
+	piece = xvasprintf(fmt, ap);
+	va_end(ap);
+	longer = xasprintf("%s%s", *text != NULL ? *text : "", piece);
+	free(piece);
+	free(*text);
+	*text = longer;
+}
 
 static void note_change(
     void *ctx, const struct config_key *key, const char *from, const char *to)
 {
 	struct changes *changes = ctx;
 	bool reloadable = (key->flags & CONFIG_RELOAD) != 0;
-	char *text = xasprintf("%s%s: %s -> %s%s\n",
-	    changes->text != NULL ? changes->text : "", key->name, from, to,
-	    reloadable ? "" : " (needs a restart)");
 
+	append(&changes->text, "%s: %s -> %s%s\n", key->name, from, to,
+	    reloadable ? "" : " (needs a restart)");
 	log_msg(reloadable ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, LOG_MASTER,
 	    LOG_NO_ID, "%s: %s -> %s%s", key->name, from, to,
 	    reloadable ? "" : " has no effect before a restart");
-	free(changes->text);
-	changes->text = text;
-	changes->n++;
+	if (reloadable)
+		changes->n++;
+	else
+		append(&changes->restart, "%s%s",
+		    changes->restart != NULL ? " " : "", key->name);
+}
+
+/* -v stays: whoever started it so wants to see all. */
+static void apply_log_options(struct daemon *d, const struct config *config)
+{
+	log_configure(&config->log_options);
+	if (d->verbose > 0)
+		log_set_level(LOG_LEVEL_DEBUG);
 }
 
 /* A password is no key, and what becomes of it is not seen at once. */
@@ -72,12 +99,11 @@ static void note_credentials(
     struct daemon *d, const struct config *config, struct changes *changes)
 {
 	bool waits = pool_new_credentials(d->relay->pool)[0] != '\0';
-	char *text;
 
 	if (!waits &&
 	    credentials_equal(d->config->credentials, config->credentials))
 		return;
-	text = xasprintf("%s%s\n", changes->text != NULL ? changes->text : "",
+	append(&changes->text, "%s\n",
 	    waits ? "new credentials are being tried; the old ones stay in "
 		    "force until SES accepts them"
 		  : "new credentials are in force");
@@ -85,38 +111,63 @@ static void note_credentials(
 	    "SMTP credentials of %s from %s: %s", config->credentials->username,
 	    config->credentials->source,
 	    waits ? "to be tried before they are in force" : "in force");
-	free(changes->text);
-	changes->text = text;
 }
 
 /* Its path is a key, what it says is not. */
 static void note_aliases(const struct config *config, struct changes *changes)
 {
 	const struct aliases *aliases = config->rewrite_rules->aliases;
-	char *text;
 
 	if (aliases == NULL)
 		return;
 	log_msg(LOG_LEVEL_INFO, LOG_MASTER, LOG_NO_ID, "%u aliases from %s",
 	    aliases_count(aliases), config->rewrite.aliases_file);
-	text = xasprintf("%s%u aliases from %s\n",
-	    changes->text != NULL ? changes->text : "", aliases_count(aliases),
+	append(&changes->text, "%u aliases from %s\n", aliases_count(aliases),
 	    config->rewrite.aliases_file);
-	free(changes->text);
-	changes->text = text;
+}
+
+void daemon_log_lines(
+    enum log_level level, const char *before, const char *lines)
+{
+	while (*lines != '\0') {
+		int n = (int)strcspn(lines, "\n");
+
+		log_msg(
+		    level, LOG_MASTER, LOG_NO_ID, "%s%.*s", before, n, lines);
+		lines += n + (lines[n] == '\n');
+	}
 }
 
 static int refuse(struct daemon *d, const char *why)
 {
 	d->last_reload_ok = false;
-	log_msg(LOG_LEVEL_ERROR, LOG_MASTER, LOG_NO_ID,
-	    "reload refused, the old configuration stays in force: %s", why);
+	daemon_log_lines(LOG_LEVEL_ERROR,
+	    "reload refused, the old configuration stays in force: ", why);
 	return -1;
+}
+
+/* What is in force now: tells it, and lets the old one go. */
+static void swap(struct daemon *d, struct config *config, struct changes *told)
+{
+	if (d->boot == NULL)
+		d->boot = config_boot_new(d->config);
+	config_diff(d->config, config, d->boot, note_change, told);
+	note_credentials(d, config, told);
+	note_aliases(config, told);
+	if (config->warnings[0] != '\0')
+		append(&told->text, "%s\n", config->warnings);
+	/* What changed is told where the log was, and that it did here. */
+	apply_log_options(d, config);
+	daemon_log_lines(LOG_LEVEL_WARNING, "", config->warnings);
+	config_free(d->config);
+	d->config = config;
+	free(d->needs_restart);
+	d->needs_restart = told->restart;
 }
 
 int daemon_reload(struct daemon *d, char **message)
 {
-	struct changes changes = { NULL, 0 };
+	struct changes changes = { NULL, NULL, 0 };
 	struct config *config;
 	struct err err;
 
@@ -126,17 +177,12 @@ int daemon_reload(struct daemon *d, char **message)
 		return refuse(d, *message);
 	daemon_allow_descriptors(config);
 	if (relay_configure(d->relay, &config->options, &err) != 0) {
+		/* The pool's trust anchors are all that may fail there. */
+		*message = config_mistake(config, "ses.ca_file", err.text);
 		config_free(config);
-		*message = xstrdup(err.text);
 		return refuse(d, *message);
 	}
-	config_diff(d->config, config, note_change, &changes);
-	note_credentials(d, config, &changes);
-	note_aliases(config, &changes);
-	if (d->verbose == 0)
-		log_set_level(config->log_options.level);
-	config_free(d->config);
-	d->config = config;
+	swap(d, config, &changes);
 	d->credentials_trouble.text[0] = '\0';
 	d->last_reload_ok = true;
 	log_msg(LOG_LEVEL_INFO, LOG_MASTER, LOG_NO_ID,

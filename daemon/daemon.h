@@ -24,6 +24,8 @@ struct daemon {
 	int64_t stop_began_us; /* monotonic */
 	struct loop_timer stop_timer;
 	bool last_reload_ok;
+	struct config_boot *boot; /* what a reload doesn't change */
+	char *needs_restart; /* its keys that the file has otherwise; or "" */
 	struct err credentials_trouble; /* of the last reading; "" if none */
 	bool credentials_untold; /* read, but the pool could not take them */
 };
@@ -34,6 +36,9 @@ struct daemon {
  * what needs a restart.
  */
 int daemon_reload(struct daemon *d, char **message);
+/* A log line for each of `lines`, with `before` in front of it. */
+void daemon_log_lines(
+    enum log_level level, const char *before, const char *lines);
 /* Raises the limit for all sessions, the pool, the spool and some to spare; as
  * far as the system lets it, with a warning if that is not enough. */
 void daemon_allow_descriptors(const struct config *config);

@@ -189,14 +189,10 @@ static void log_each_later(void *ctx, const struct config_key *key)
 
 static void announce(struct daemon *d)
 {
-	char *warnings = d->config->warnings, *save = NULL;
-
 	log_msg(LOG_LEVEL_INFO, LOG_MASTER, LOG_NO_ID,
 	    "sesrelayd %s ready: mail goes to %s, spool %s", SESRELAYD_VERSION,
 	    d->config->endpoint, d->config->spool.directory);
-	for (char *line = strtok_r(warnings, "\n", &save); line != NULL;
-	     line = strtok_r(NULL, "\n", &save))
-		log_msg(LOG_LEVEL_WARNING, LOG_MASTER, LOG_NO_ID, "%s", line);
+	daemon_log_lines(LOG_LEVEL_WARNING, "", d->config->warnings);
 	config_each_later(d->config, log_each_later, NULL);
 	notify_send("READY=1\nSTATUS=relaying to %s", d->config->endpoint);
 }
@@ -267,6 +263,8 @@ static int run(struct daemon *d)
 	loop_free(d->loop);
 	log_flush();
 	config_free(d->config);
+	config_boot_free(d->boot);
+	free(d->needs_restart);
 	return rc;
 }
 

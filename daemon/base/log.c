@@ -21,6 +21,7 @@ static char hostname[65] = "localhost";
 static enum log_format format = LOG_FORMAT_TEXT;
 static enum log_frame frame = LOG_FRAME_STREAM;
 static enum log_level max_level = LOG_LEVEL_INFO;
+static enum log_target wanted; /* the target that was asked for last */
 static bool opened;
 
 static void (*capture)(void *ctx, const char *line);
@@ -45,6 +46,7 @@ static void open_target(enum log_target target)
 	find_hostname();
 	frame = log_target_open(target);
 	opened = true;
+	wanted = target;
 	if ((target == LOG_TARGET_JOURNAL && frame != LOG_FRAME_JOURNAL) ||
 	    (target == LOG_TARGET_SYSLOG && frame != LOG_FRAME_SYSLOG))
 		log_msg(LOG_LEVEL_WARNING, LOG_MASTER, LOG_NO_ID,
@@ -52,18 +54,35 @@ static void open_target(enum log_target target)
 		    target == LOG_TARGET_JOURNAL ? "the journal" : "syslog");
 }
 
-void log_init(const struct log_options *options)
+static void set_options(const struct log_options *options)
 {
 	log_flush();
 	slice_copy(slice_str(options->name), name, sizeof(name));
 	format = options->format;
 	max_level = options->level;
+}
+
+void log_init(const struct log_options *options)
+{
+	set_options(options);
 	open_target(options->target);
+}
+
+void log_configure(const struct log_options *options)
+{
+	set_options(options);
+	if (!opened || options->target != wanted)
+		open_target(options->target);
 }
 
 void log_set_level(enum log_level level)
 {
 	max_level = level;
+}
+
+enum log_level log_level(void)
+{
+	return max_level;
 }
 
 bool log_enabled(enum log_level level)

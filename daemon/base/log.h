@@ -17,6 +17,7 @@
 #define BASE_LOG_H
 
 #include "base/base.h"
+#include "base/slice.h"
 
 enum log_target {
 	LOG_TARGET_AUTO, /* journal when stderr is the journal, else stderr */
@@ -71,7 +72,13 @@ struct log_field {
 
 /* Before the first call, everything goes to stderr as text at "info". */
 void log_init(const struct log_options *options);
+/* The same at run time: the target is opened anew only if it is another one. */
+void log_configure(const struct log_options *options);
 void log_set_level(enum log_level level);
+enum log_level log_level(void);
+/* "info"; of a level, and the level of a name: 0, or -1 if it is none. */
+const char *log_level_name(enum log_level level);
+MUST_CHECK int log_level_parse(struct slice name, enum log_level *level);
 bool log_enabled(enum log_level level);
 
 /*

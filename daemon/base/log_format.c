@@ -38,6 +38,22 @@ static const struct {
 	[LOG_LEVEL_DEBUG] = { "debug", 7, "" },
 };
 
+const char *log_level_name(enum log_level level)
+{
+	return levels[level].name;
+}
+
+int log_level_parse(struct slice name, enum log_level *level)
+{
+	for (size_t i = 0; i < ARRAY_LEN(levels); i++) {
+		if (!slice_eq_str(name, levels[i].name))
+			continue;
+		*level = (enum log_level)i;
+		return 0;
+	}
+	return -1;
+}
+
 /* The bytes that stay free for what ends a line: "}", newline, NUL. */
 #define RESERVE 3
 

@@ -148,6 +148,11 @@ static void put_last_error(json_t *upstream)
 
 static void put_reload(json_t *o)
 {
+	const char *waiting = ctl_text(o, "needs_restart");
+
+	if (waiting[0] != '\0')
+		ctl_put_line(
+		    "Restart:", "needed for what the file says of %s", waiting);
 	if (ctl_true(o, "last_reload_ok"))
 		ctl_put_line("Reload:", "ok, the configuration is in force");
 	else

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/id.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -63,6 +64,8 @@ static const char usage_text[] =
     "  rotate [--wait] [--timeout D]\n"
     "                       renew all connections to SES\n"
     "  reload               read the configuration again\n"
+    "  log-level [LEVEL]    error, warning, info or debug, until the next\n"
+    "                       reload; without LEVEL, what it is\n"
     "options:\n"
     "  -c FILE    configuration that names socket and spool (default\n"
     "             " CTL_CONFIG_FILE ")\n"
@@ -141,6 +144,24 @@ static int run_reload(struct ctl_client *c, const struct ctl_options *options)
 	return rc;
 }
 
+static bool put_log_level(void *ctx, json_t *object)
+{
+	(void)ctx;
+	ctl_put_line("Log level:", "%s", ctl_text(object, "log_level"));
+	return true;
+}
+
+static int run_log_level(
+    struct ctl_client *c, const struct ctl_options *options)
+{
+	char request[64];
+
+	snprintf(request, sizeof request, "log-level%s%s",
+	    options->n_args > 0 ? " " : "",
+	    options->n_args > 0 ? options->args[0] : "");
+	return ctl_request(c, request, put_log_level, NULL);
+}
+
 /* --- the table --- */
 
 /* What a verb's arguments have to look like; NULL: it is fine. */
@@ -197,6 +218,15 @@ static const char *check_address(const char *arg)
 	    : "an address looks like user@example.com";
 }
 
+static const char *check_level(const char *arg)
+{
+	enum log_level level;
+
+	return log_level_parse(slice_str(arg), &level) == 0
+	    ? NULL
+	    : "levels are: error, warning, info, debug";
+}
+
 static const char *check_file(const char *arg)
 {
 	return arg[0] != '\0' ? NULL : "a file, or - for standard input";
@@ -226,6 +256,7 @@ static const struct verb verbs[] = {
 	{ "drain", 0, 0, NULL, ctl_drain, OPT_TIMEOUT, NEEDS_DAEMON },
 	{ "failed", 0, 1, check_id, ctl_failed, OPT_PARTS, NEEDS_SPOOL },
 	{ "hold", 0, INT_MAX, check_ids, ctl_hold, OPT_ALL, NEEDS_DAEMON },
+	{ "log-level", 0, 1, check_level, run_log_level, 0, NEEDS_DAEMON },
 	{ "mailq", 0, 0, NULL, ctl_mailq, OPT_POSTFIX, NEEDS_SPOOL },
 	{ "metrics", 0, 0, NULL, run_metrics, 0, NEEDS_DAEMON },
 	{ "password", 0, 0, NULL, ctl_password, OPT_REGION, NEEDS_NOTHING },

@@ -316,9 +316,9 @@ static void test_diff(void **state)
 	struct changes changes = { xstrdup(""), 0 };
 
 	(void)state;
-	config_diff(a, a, note_change, &changes);
+	config_diff(a, a, NULL, note_change, &changes);
 	assert_int_equal(changes.n, 0);
-	config_diff(a, b, note_change, &changes);
+	config_diff(a, b, NULL, note_change, &changes);
 	/* smtp.timeout is written otherwise, and the same. */
 	assert_string_equal(changes.text,
 	    "ses.endpoint: none -> \"smtp.example.com\"\n"
@@ -432,7 +432,7 @@ static void test_shipped_file(void **state)
 	to = xasprintf("%s%%D/pw%s", text, path + strlen(password_file));
 	shipped = must_load(to);
 	plain = must_load(SES);
-	config_diff(plain, shipped, note_change, &changes);
+	config_diff(plain, shipped, NULL, note_change, &changes);
 	assert_string_equal(changes.text, "");
 	assert_string_equal(shipped->warnings, "");
 	free(to);
