@@ -190,6 +190,7 @@ void config_free(struct config *c)
 	free(c->file);
 	free(c->endpoint);
 	free(c->allow);
+	free(c->http_allow);
 	rewrite_rules_unref(c->rewrite_rules);
 	free(c->warnings);
 	credentials_free(c->credentials);

@@ -143,6 +143,8 @@ struct config {
 	char *file;
 	char *endpoint; /* host to connect to */
 	struct network *allow;
+	struct network *http_allow;
+	unsigned n_http_allow;
 	struct rewrite_rules *rewrite_rules; /* a reference */
 	struct relay_config options;
 	struct log_options log_options;

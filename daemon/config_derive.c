@@ -278,6 +278,7 @@ void config_derive(struct config_reader *r)
 	derive_endpoint(r);
 	derive_inbound(r);
 	config_derive_rewrite(r);
+	config_derive_http(r);
 	derive_pool(r);
 	derive_spool(r->config);
 	derive_relay(r->config);

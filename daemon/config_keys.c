@@ -215,10 +215,10 @@ const struct config_key config_keys[] = {
 	    "the ident before the slash", CHECK(ident), FLAGS(R)),
 
 	KEY("http.listen", STRINGS, http.listen, NULL,
-	    "address for metrics and health", CHECK(address), FLAGS(LATER)),
+	    "address for metrics and health", CHECK(address)),
 	KEY("http.allow", STRINGS, http.allow,
 	    "[ " Q("127.0.0.0/8") ", " Q("::1/128") " ]",
-	    "networks that may ask", CHECK(network), FLAGS(R | LATER)),
+	    "networks that may ask", CHECK(network), FLAGS(R)),
 
 	KEY("control.socket", STRING, control.socket,
 	    Q("/run/sesrelayd/control"), "where sesrelayctl(8) connects to",

@@ -173,6 +173,11 @@ void config_derive_credentials(struct config_reader *r);
 /* Makes the rules, of rewrite.*, ses.* and the aliases file. */
 void config_derive_rewrite(struct config_reader *r);
 
+/* --- config_http.c --- */
+
+/* The networks of http.allow, and whether http.listen needs them. */
+void config_derive_http(struct config_reader *r);
+
 /* --- config_derive.c --- */
 
 void config_derive(struct config_reader *r);

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/notify.h"
 #include "credentials.h"
+#include "pages.h"
 #include "smtp/aliases.h"
 
 #include <stdarg.h>
@@ -161,6 +162,7 @@ static void swap(struct daemon *d, struct config *config, struct changes *told)
 	daemon_log_lines(LOG_LEVEL_WARNING, "", config->warnings);
 	config_free(d->config);
 	d->config = config;
+	pages_configure(d->pages);
 	free(d->needs_restart);
 	d->needs_restart = told->restart;
 }

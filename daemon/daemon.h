@@ -10,6 +10,7 @@
 #include "relay/relay.h"
 
 struct control;
+struct pages;
 
 struct daemon {
 	const char *config_file;
@@ -18,6 +19,7 @@ struct daemon {
 	struct relay *relay;
 	struct rates rates;
 	struct control *control;
+	struct pages *pages;
 	int verbose; /* -v, wins over log.level */
 	bool stopping;
 	int64_t started_wall_us;

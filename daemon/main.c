@@ -2,7 +2,7 @@
  * sesrelayd: options, the order of start, the order of stop; nothing else.
  *
  * Start: arguments, configuration, log, spool lock and threads, listeners,
- * operator's socket, READY, start scan.  Stop: see daemon_stop().  Every step
+ * operator's socket, metrics, READY, start scan.  Stop: see daemon_stop().  Every step
  * of stopping may be skipped (kill -9): disk is the truth.
  */
 #include "daemon.h"
@@ -13,6 +13,7 @@
 #include "base/notify.h"
 #include "control.h"
 #include "net/tls.h"
+#include "pages.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -222,6 +223,9 @@ static int start(struct daemon *d, struct err *err)
 	    d, d->config->control.socket, d->config->control.group, err);
 	if (d->control == NULL)
 		return EX_OSERR;
+	d->pages = pages_open(d, err);
+	if (d->pages == NULL)
+		return EX_OSERR;
 	announce(d);
 	relay_start(d->relay);
 	return EX_OK;
@@ -251,6 +255,7 @@ static int run(struct daemon *d)
 	else
 		log_msg(LOG_LEVEL_ERROR, LOG_MASTER, LOG_NO_ID,
 		    "cannot start: %s", err.text);
+	pages_close(d->pages);
 	control_close(d->control);
 	relay_free(d->relay);
 	rates_stop(&d->rates);

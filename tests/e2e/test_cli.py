@@ -133,21 +133,6 @@ def test_inline_password_is_warned_of(config):
     assert PASSWORD not in done.stdout + done.stderr
 
 
-def test_keys_without_effect_yet_are_told(config):
-    path = config('http: { listen = [ "127.0.0.1:9125" ]; };\n'
-                  'rewrite: { add_headers = true; };\n')
-    done = check(path, 0)
-    notes = re.findall(r"^note: '([\w.]+)' has no effect yet", done.stdout,
-                       re.M)
-    # What is set to its default has no effect to miss.
-    assert notes == ["http.listen"]
-
-
-def test_start_tells_of_keys_without_effect_yet(relay):
-    r = relay(config={"http.listen": '"127.0.0.1:9125"'})
-    assert "'http.listen' has no effect yet" in r.log()
-
-
 def test_include(config, directory):
     (directory / "conf.d").mkdir()
     (directory / "conf.d" / "one.conf").write_text(

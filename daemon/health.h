@@ -1,0 +1,23 @@
+/*
+ * Is the daemon alive, and does it take mail: for those who ask by HTTP.
+ */
+#ifndef HEALTH_H
+#define HEALTH_H
+
+struct daemon;
+
+/*
+ * Ticks of a second that the journal thread may owe an answer: a sync that a
+ * busy disk draws out is no reason for a restart.
+ */
+#define HEALTH_STALLED_TICKS 10
+
+/* Each NULL when all is well, or why not, as a sentence of one line. */
+const char *health_not_alive(const struct daemon *d);
+/*
+ * That SES cannot be reached, or refuses us, is no reason: mail is taken and
+ * kept.
+ */
+const char *health_not_ready(const struct daemon *d);
+
+#endif
