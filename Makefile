@@ -95,7 +95,7 @@ cli_a := $(B)/cli.a $(smtp_a)
 unit_tests := $(patsubst tests/%.c,$(B)/tests/%, \
 	$(wildcard tests/unit/*/test_*.c))
 programs := $(B)/sesrelayd $(B)/sesrelayctl $(B)/sesrelay-sendmail
-tools := $(B)/sesd $(B)/load $(B)/logbench $(B)/mkspool
+tools := $(B)/sesd $(B)/load $(B)/logbench $(B)/mkspool $(B)/bareclient
 
 .PHONY: all tools programs clean help
 all: programs
@@ -126,6 +126,7 @@ $(B)/sesrelay-sendmail: $(B)/daemon/cli/sendmail.o $(cli_a)
 $(B)/sesd: $(patsubst %.c,$(B)/%.o,$(wildcard tests/ses/*.c))
 $(B)/load: $(patsubst %.c,$(B)/%.o,$(wildcard tests/bench/load*.c))
 $(B)/logbench: $(B)/tests/bench/logbench.o
+$(B)/bareclient: $(B)/tests/bench/bareclient.o
 $(B)/mkspool: $(B)/tests/crash/mkspool.o $(queue_a)
 $(programs) $(tools):
 	$(say) LD $@
