@@ -147,7 +147,7 @@ static void check_accepted(const struct config *c, bool secret)
 	if (loaded == NULL)
 		fprintf(stderr, "%s\n%s\n", message, text);
 	PROPERTY(loaded != NULL);
-	config_diff(c, loaded, on_difference, NULL);
+	config_diff(c, loaded, NULL, on_difference, NULL);
 	again = dump_text(loaded, secret);
 	PROPERTY(strcmp(text, again) == 0);
 	PROPERTY(c->endpoint != NULL && c->endpoint[0] != '\0');
