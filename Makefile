@@ -17,6 +17,7 @@ sysconfdir ?= /etc
 unitdir ?= $(PREFIX)/lib/systemd/system
 sysusersdir ?= $(PREFIX)/lib/sysusers.d
 tmpfilesdir ?= $(PREFIX)/lib/tmpfiles.d
+completionsdir ?= $(PREFIX)/share/bash-completion/completions
 INSTALL ?= install
 PKG_CONFIG ?= pkg-config
 SAN ?=
@@ -60,7 +61,7 @@ hardening := -fstack-protector-strong -fstack-clash-protection \
 ifeq ($(findstring clang,$(CC)),)
 hardening += -ftrivial-auto-var-init=zero
 endif
-hardening_ld := -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
+hardening_ld := -fPIE -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
 ifneq ($(SAN),)
 optimize := -O1 -g -fno-omit-frame-pointer -fsanitize=$(SAN) \
 	-fno-sanitize-recover=all
@@ -70,6 +71,7 @@ optimize := -O2 -g -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
 endif
 
 all_cppflags := -Idaemon -D_GNU_SOURCE -DSESRELAYD_VERSION='"$(VERSION)"' \
+	$(if $(filter-out /etc,$(sysconfdir)),-DSESRELAYD_SYSCONFDIR='"$(sysconfdir)"') \
 	$(pc_cflags) $(CPPFLAGS)
 all_cflags := -std=gnu11 $(optimize) $(warnings) $(hardening) -pthread $(CFLAGS)
 all_ldflags := $(hardening_ld) $(san_ld) -pthread $(LDFLAGS)
@@ -106,6 +108,14 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(say) CC $<
 	$(Q)$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -c -o $@ $<
+
+# What knows where the configuration is, is compiled again when that moves.
+$(patsubst %.c,$(B)/%.o,daemon/main.c daemon/check.c daemon/rehearsal.c \
+	$(wildcard daemon/cli/*.c)): $(B)/sysconfdir
+.PHONY: force
+$(B)/sysconfdir: force
+	@mkdir -p $(@D)
+	@echo '$(sysconfdir)' | cmp -s - $@ || echo '$(sysconfdir)' >$@
 
 $(foreach f,$(floors),$(eval $(B)/$(f).a: $(call floor_objs,$(f))))
 $(B)/daemon.a: $(top_objs)
@@ -378,69 +388,89 @@ format:
 
 # --- installation ---
 
-.PHONY: install install-mta install-systemd uninstall
-mta_links := sbin/sendmail lib/sendmail bin/mailq bin/newaliases
-man1 := $(wildcard man/*.1)
-man8 := $(wildcard man/*.8)
-man5 := $(wildcard man/*.5)
-install: programs tools install-systemd
-	$(INSTALL) -d $(DESTDIR)$(sbindir) $(DESTDIR)$(libexecdir) \
-		$(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man5 \
-		$(DESTDIR)$(mandir)/man8 \
-		$(DESTDIR)$(sysconfdir)/sesrelayd $(DESTDIR)$(docdir)
-	$(INSTALL) -m 755 $(programs) $(DESTDIR)$(sbindir)
-	$(INSTALL) -m 755 $(B)/sesd $(DESTDIR)$(libexecdir)/sesrelayd-sesd
-	$(INSTALL) -m 644 $(man1) $(DESTDIR)$(mandir)/man1
-	$(INSTALL) -m 644 $(man5) $(DESTDIR)$(mandir)/man5
-	$(INSTALL) -m 644 $(man8) $(DESTDIR)$(mandir)/man8
-	$(INSTALL) -m 644 README.md LICENSE $(DESTDIR)$(docdir)
-	test -e $(DESTDIR)$(sysconfdir)/sesrelayd/sesrelayd.conf || \
-		$(INSTALL) -m 644 conf/sesrelayd.conf \
-		$(DESTDIR)$(sysconfdir)/sesrelayd/sesrelayd.conf
-# Files only: README says how to make user and spool, and to start it.
-units := sesrelayd.service sesrelayd.socket
-install-systemd:
-	$(INSTALL) -d $(DESTDIR)$(unitdir) $(DESTDIR)$(sysusersdir) \
-		$(DESTDIR)$(tmpfilesdir) $(B)
-	for unit in $(units); do \
-		sed 's,@sbindir@,$(sbindir),g' conf/systemd/$$unit \
-			>$(B)/$$unit && \
-		$(INSTALL) -m 644 $(B)/$$unit $(DESTDIR)$(unitdir) || exit; \
+# DESTDIR and the directories at the top are honoured.  One list says what is
+# installed where, as FILE=PLACE, so that uninstall takes away what install put.
+.PHONY: install install-mta uninstall
+confdir := $(sysconfdir)/sesrelayd
+config := $(DESTDIR)$(confdir)/sesrelayd.conf
+docs := README.md LICENSE $(wildcard docs/*.md)
+examples := $(wildcard conf/examples/* conf/prometheus/* conf/grafana/*)
+into = $(foreach f,$(wildcard $(1)),$(f)=$(2)/$(notdir $(f)))
+installed = $(foreach f,$(programs),$(f)=$(sbindir)/$(notdir $(f))) \
+	$(B)/sesd=$(libexecdir)/sesrelayd-sesd \
+	$(foreach n,1 5 7 8,$(call into,man/*.$(n),$(mandir)/man$(n))) \
+	$(call into,conf/systemd/*.service conf/systemd/*.socket,$(unitdir)) \
+	conf/systemd/sysusers.conf=$(sysusersdir)/sesrelayd.conf \
+	conf/systemd/tmpfiles.conf=$(tmpfilesdir)/sesrelayd.conf \
+	$(call into,$(docs),$(docdir)) \
+	$(foreach f,$(examples),$(f)=$(docdir)/$(f:conf/%=%))
+# Units, manuals and examples name places; these are the ones of this build.
+places := -e 's,@sbindir@,$(sbindir),g' -e 's,/etc/sesrelayd,$(confdir),g'
+install: programs $(B)/sesd
+	@set -e; for pair in $(installed); do \
+		from=$${pair%%=*}; to=$(DESTDIR)$${pair#*=}; \
+		$(INSTALL) -d "$${to%/*}"; \
+		case $$from in \
+		$(B)/*) $(INSTALL) -m 755 "$$from" "$$to" ;; \
+		*) sed $(places) "$$from" | \
+			$(INSTALL) -m 644 /dev/stdin "$$to" ;; \
+		esac; \
 	done
-	$(INSTALL) -m 644 conf/systemd/sysusers.conf \
-		$(DESTDIR)$(sysusersdir)/sesrelayd.conf
-	$(INSTALL) -m 644 conf/systemd/tmpfiles.conf \
-		$(DESTDIR)$(tmpfilesdir)/sesrelayd.conf
+	@$(INSTALL) -d $(dir $(config))
+	@if test -e $(config); then \
+		echo "install: $(config) is left as it is"; \
+	else sed $(places) conf/sesrelayd.conf | \
+		$(INSTALL) -m 644 /dev/stdin $(config); fi
+	@echo "install: done; the configuration is $(config)"
+
 # The names that programs call.  Those of another mail server are not touched.
+mta_links := $(sbindir)/sendmail $(PREFIX)/lib/sendmail $(bindir)/mailq \
+	$(bindir)/newaliases
+mta_pages := $(foreach n,sendmail mailq newaliases,$(mandir)/man1/$(n).1)
 install-mta: install
-	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(PREFIX)/lib
-	@for name in $(mta_links); do \
-		link=$(DESTDIR)$(PREFIX)/$$name; \
-		if test -e $$link -o -h $$link && ! test \
-			"$$(basename "$$(readlink $$link)")" = sesrelay-sendmail; \
-		then echo "install-mta: $$link is another program's:" \
-			"remove it first" >&2; exit 1; fi; \
+	@for link in $(addprefix $(DESTDIR),$(mta_links) $(mta_pages)); do \
+		if test -e $$link -o -h $$link; then \
+			case $$(readlink $$link) in \
+			*sesrelay-sendmail | sesrelay-sendmail.1) ;; \
+			*) echo "install-mta: $$link is another program's:" \
+				"remove it first" >&2; exit 1 ;; \
+			esac; \
+		fi; \
 	done
-	for name in $(mta_links); do \
-		ln -sf $(sbindir)/sesrelay-sendmail $(DESTDIR)$(PREFIX)/$$name; \
-	done
+	@$(INSTALL) -d $(addprefix $(DESTDIR),$(sbindir) $(bindir) \
+		$(PREFIX)/lib $(mandir)/man1)
+	@for link in $(mta_links); do \
+		ln -sf $(sbindir)/sesrelay-sendmail $(DESTDIR)$$link; done
+	@for page in $(mta_pages); do \
+		ln -sf sesrelay-sendmail.1 $(DESTDIR)$$page; done
+
 # The configuration and the spool are the operator's: they stay.
 uninstall:
-	@for name in $(mta_links); do \
-		link=$(DESTDIR)$(PREFIX)/$$name; \
-		if test "$$(readlink $$link)" = $(sbindir)/sesrelay-sendmail; \
-		then rm -f $$link; fi; \
+	@for link in $(addprefix $(DESTDIR),$(mta_links) $(mta_pages)); do \
+		case $$(readlink $$link) in \
+		$(sbindir)/sesrelay-sendmail | sesrelay-sendmail.1) \
+			rm -f $$link ;; \
+		esac; \
 	done
-	rm -f $(addprefix $(DESTDIR)$(sbindir)/,$(notdir $(programs)))
-	rm -f $(DESTDIR)$(libexecdir)/sesrelayd-sesd
-	rm -f $(addprefix $(DESTDIR)$(unitdir)/,$(units)) \
-		$(DESTDIR)$(sysusersdir)/sesrelayd.conf \
-		$(DESTDIR)$(tmpfilesdir)/sesrelayd.conf
-	rm -f $(addprefix $(DESTDIR)$(mandir)/man1/,$(notdir $(man1)))
-	rm -f $(addprefix $(DESTDIR)$(mandir)/man5/,$(notdir $(man5)))
-	rm -f $(addprefix $(DESTDIR)$(mandir)/man8/,$(notdir $(man8)))
-	rm -rf $(DESTDIR)$(docdir)
+	@for pair in $(installed); do rm -f $(DESTDIR)$${pair#*=}; done
+	@for dir in prometheus grafana examples ""; do \
+		dir=$(DESTDIR)$(docdir)/$$dir; \
+		test ! -d $$dir || rmdir --ignore-fail-on-non-empty $$dir; \
+	done
+	@echo "uninstall: configuration and spool are left"
 
+# --- packages, in build/deb and build/rpm ---
+
+# Of the files that git knows, in a copy, so that nothing lands beside the tree.
+.PHONY: deb
+# `make check` runs the tests; with DEB_BUILD_OPTIONS= the build does, too.
+DEB_BUILD_OPTIONS ?= nocheck
+DEB_BUILD_PROFILES ?= $(DEB_BUILD_OPTIONS)
+deb: export DEB_BUILD_OPTIONS := $(DEB_BUILD_OPTIONS)
+deb: export DEB_BUILD_PROFILES := $(filter nocheck,$(DEB_BUILD_PROFILES))
+deb:
+	@scripts/setup.sh deb
+	@scripts/deb.sh build/deb $(VERSION)
 clean:
 	rm -rf build
 
@@ -461,7 +491,8 @@ help:
 	@echo "make clients      mail from real programs (installs many packages)"
 	@echo "make fresh        make demo and make check on fresh Debian roots"
 	@echo "make lint format  checks and layout of the source"
-	@echo "make install uninstall (PREFIX, DESTDIR)"
+	@echo "make install uninstall (PREFIX, DESTDIR, sysconfdir, ...)"
 	@echo "make install-mta  install, and be sendmail, mailq, newaliases"
+	@echo "make deb          Debian packages, in build/deb"
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -18,7 +18,7 @@
 
 #include <stdio.h>
 
-#define CONFIG_DEFAULT_FILE "/etc/sesrelayd/sesrelayd.conf"
+#define CONFIG_DEFAULT_FILE SESRELAYD_SYSCONFDIR "/sesrelayd/sesrelayd.conf"
 
 enum config_type {
 	CONFIG_STRING,

@@ -22,6 +22,11 @@
 #define PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define NORETURN __attribute__((noreturn))
 
+/* Where the configuration is, in a directory of our name; `make` may tell. */
+#ifndef SESRELAYD_SYSCONFDIR
+#define SESRELAYD_SYSCONFDIR "/etc"
+#endif
+
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 /* The struct that `member` at `ptr` is part of. */

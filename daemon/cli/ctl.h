@@ -31,7 +31,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#define CTL_CONFIG_FILE "/etc/sesrelayd/sesrelayd.conf"
+#define CTL_CONFIG_FILE SESRELAYD_SYSCONFDIR "/sesrelayd/sesrelayd.conf"
 #define CTL_SOCKET "/run/sesrelayd/control"
 #define CTL_SPOOL "/var/spool/sesrelayd"
 

@@ -16,7 +16,7 @@
 
 #include <sysexits.h>
 
-#define SENDMAIL_CONFIG_FILE "/etc/sesrelayd/sesrelayd.conf"
+#define SENDMAIL_CONFIG_FILE SESRELAYD_SYSCONFDIR "/sesrelayd/sesrelayd.conf"
 #define SENDMAIL_SOCKET "unix:/run/sesrelayd/smtp"
 
 /* --- sendmail_args.c: what the caller wants; pure --- */
