@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that a make target needs and that are missing.
 #
-#   scripts/setup.sh build|demo|check|fuzz|clients
+#   scripts/setup.sh build|demo|check|fuzz|clients|deb|rpm|packages|examples
 #
 # As root it installs them (no service is started by that); otherwise it prints
 # the one command that does, and fails.  With everything there it is silent and
@@ -23,11 +23,21 @@ clients="$check bash perl ruby php-cli libphp-phpmailer golang-go
 openjdk-17-jdk-headless libmail-java libactivation-java bzip2
 netcat-traditional libauthen-sasl-perl libmime-lite-perl nodejs
 node-nodemailer cron at git git-email"
+# To make packages, and to look whether they are good ones.
+deb="$build debhelper"
+rpm="$build rpm"
+packages="$demo $deb $rpm lintian blhc rpmlint debootstrap"
+# The linters of conf/examples.
+examples="yamllint ansible-lint cloud-init"
 
 case ${1-} in
 build) want=$build ;;
 demo) want=$demo ;;
 check) want=$check ;;
+deb) want=$deb ;;
+rpm) want=$rpm ;;
+packages) want=$packages ;;
+examples) want=$examples ;;
 fuzz) want=$fuzz ;;
 clients)
 	want=$clients
@@ -35,7 +45,7 @@ clients)
 	command -v npm >/dev/null || want="$want npm"
 	;;
 *)
-	echo "usage: $0 build|demo|check|fuzz|clients" >&2
+	echo "usage: $0 build|demo|check|fuzz|clients|deb|rpm|packages|examples" >&2
 	exit 64
 	;;
 esac
