@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -312,8 +313,12 @@ static void on_accept(void *ctx, int fd, const struct sockaddr *peer)
 static void set_group(const char *path, const char *group)
 {
 	struct group *g = group != NULL ? getgrnam(group) : NULL;
+	struct stat st;
 
 	if (group == NULL)
+		return;
+	/* What is right already needs no privilege. */
+	if (g != NULL && stat(path, &st) == 0 && st.st_gid == g->gr_gid)
 		return;
 	if (g == NULL || chown(path, (uid_t)-1, g->gr_gid) != 0)
 		log_msg(LOG_LEVEL_WARNING, LOG_CONTROL, LOG_NO_ID,

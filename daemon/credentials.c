@@ -236,10 +236,10 @@ static char *find_password(const struct credentials_options *options,
 	err_set(err, 0,
 	    "there is no SMTP password%s: put it into a file of mode 600 and "
 	    "name that in 'ses.password_file', or give it as systemd "
-	    "credential \"ses-password\"",
+	    "credential \"ses-password\": the file "
+	    "/etc/credstore/ses-password, mode 600, and a restart",
 	    getenv("CREDENTIALS_DIRECTORY")
-		? " (the credentials that systemd gave us have no "
-		  "\"ses-password\")"
+		? " (systemd gave us no \"ses-password\")"
 		: "");
 	return NULL;
 }

@@ -7,7 +7,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/notify.h"
 #include "credentials.h"
 #include "pages.h"
 #include "smtp/aliases.h"
@@ -167,7 +166,7 @@ static void swap(struct daemon *d, struct config *config, struct changes *told)
 	d->needs_restart = told->restart;
 }
 
-int daemon_reload(struct daemon *d, char **message)
+static int reload(struct daemon *d, char **message)
 {
 	struct changes changes = { NULL, NULL, 0 };
 	struct config *config;
@@ -192,6 +191,16 @@ int daemon_reload(struct daemon *d, char **message)
 	*message =
 	    changes.text != NULL ? changes.text : xstrdup("nothing changed");
 	return 0;
+}
+
+int daemon_reload(struct daemon *d, char **message)
+{
+	int rc;
+
+	service_reloading(&d->service);
+	rc = reload(d, message);
+	service_reloaded(&d->service);
+	return rc;
 }
 
 /* --- credentials --- */
@@ -257,9 +266,9 @@ void daemon_stop(struct daemon *d)
 		return;
 	d->stopping = true;
 	d->stop_began_us = clock_mono_us();
-	notify_send("STOPPING=1\nSTATUS=finishing what is under way");
 	log_msg(LOG_LEVEL_INFO, LOG_MASTER, LOG_NO_ID, "stopping");
 	relay_stop(d->relay);
+	service_stopping(&d->service);
 	loop_timer_init(&d->stop_timer, d->loop, on_stop_timer, d);
 	loop_timer_set(&d->stop_timer, 0);
 }

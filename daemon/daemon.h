@@ -8,6 +8,7 @@
 #include "config.h"
 #include "rates.h"
 #include "relay/relay.h"
+#include "service.h"
 
 struct control;
 struct pages;
@@ -20,6 +21,7 @@ struct daemon {
 	struct rates rates;
 	struct control *control;
 	struct pages *pages;
+	struct service service;
 	int verbose; /* -v, wins over log.level */
 	bool stopping;
 	int64_t started_wall_us;

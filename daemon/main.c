@@ -102,13 +102,15 @@ static void read_arguments(int argc, char **argv, struct arguments *args)
 	}
 }
 
-static struct config *load_config(const char *file)
+static struct config *load_config(const char *file, enum what what)
 {
 	char *message = NULL;
 	struct config *config = config_load(file, &message);
 
 	if (config == NULL) {
 		fprintf(stderr, "%s\n", message);
+		if (what == RUN)
+			service_failed(message);
 		free(message);
 		exit(EX_CONFIG);
 	}
@@ -140,24 +142,27 @@ static int test_config(struct config *config)
 	return rc == 0 ? EX_OK : EX_CONFIG;
 }
 
-/* Sockets of the service manager, or else those of smtp.listen. */
+/* Sockets of the service manager, or else those of smtp.listen.  Returns the
+ * exit code; sockets that cannot be used are somebody's mistake. */
 static int open_listeners(struct daemon *d, struct err *err)
 {
 	const struct config_strings *listen = &d->config->smtp.listen;
 	int fds[MAX_SOCKETS];
-	int n = notify_listen_fds("smtp", fds, MAX_SOCKETS);
+	int n = notify_listen_fds("smtp", fds, MAX_SOCKETS, err);
 
+	if (n < 0)
+		return EX_CONFIG;
 	for (int i = 0; i < n; i++)
 		if (inbound_adopt(d->relay->inbound, fds[i],
 			config_allow_is_default(d->config), err) != 0)
-			return -1;
+			return EX_CONFIG;
 	if (n > 0)
-		return 0;
+		return EX_OK;
 	for (unsigned i = 0; i < listen->n; i++)
 		if (inbound_listen(d->relay->inbound, listen->items[i], err) !=
 		    0)
-			return -1;
-	return 0;
+			return EX_OSERR;
+	return EX_OK;
 }
 
 static void on_signal(void *ctx, int signo)
@@ -172,13 +177,12 @@ static void on_signal(void *ctx, int signo)
 	if (signo == SIGINT) {
 		/* Now: what is under way is settled as lost. */
 		log_msg(LOG_LEVEL_INFO, LOG_MASTER, LOG_NO_ID, "interrupted");
+		service_stopping(&d->service);
 		loop_stop(d->loop);
 		return;
 	}
-	notify_reloading();
 	(void)daemon_reload(d, &message);
 	free(message);
-	notify_send("READY=1");
 }
 
 static void log_each_later(void *ctx, const struct config_key *key)
@@ -195,7 +199,8 @@ static void announce(struct daemon *d)
 	    d->config->endpoint, d->config->spool.directory);
 	daemon_log_lines(LOG_LEVEL_WARNING, "", d->config->warnings);
 	config_each_later(d->config, log_each_later, NULL);
-	notify_send("READY=1\nSTATUS=relaying to %s", d->config->endpoint);
+	log_flush();
+	service_ready(&d->service, d->relay, d->loop);
 }
 
 /* The password will be in it: no core, no ptrace by others. */
@@ -210,6 +215,8 @@ static void keep_memory_private(void)
 /* 0, or the exit code of a start that failed, with the reason in *err. */
 static int start(struct daemon *d, struct err *err)
 {
+	int rc;
+
 	clock_update();
 	d->started_wall_us = clock_wall_us();
 	rates_start(&d->rates, d->loop);
@@ -217,8 +224,9 @@ static int start(struct daemon *d, struct err *err)
 	if (d->relay == NULL)
 		return EX_TEMPFAIL;
 	relay_set_credentials_source(d->relay, daemon_reread_credentials, d);
-	if (open_listeners(d, err) != 0)
-		return EX_OSERR;
+	rc = open_listeners(d, err);
+	if (rc != EX_OK)
+		return rc;
 	d->control = control_open(
 	    d, d->config->control.socket, d->config->control.group, err);
 	if (d->control == NULL)
@@ -250,11 +258,14 @@ static int run(struct daemon *d)
 	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
 		watches[i] = loop_signal(d->loop, signals[i], on_signal, d);
 	rc = start(d, &err);
-	if (rc == EX_OK)
+	if (rc == EX_OK) {
 		loop_run(d->loop);
-	else
+	} else {
 		log_msg(LOG_LEVEL_ERROR, LOG_MASTER, LOG_NO_ID,
 		    "cannot start: %s", err.text);
+		service_failed(err.text);
+	}
+	service_end(&d->service);
 	pages_close(d->pages);
 	control_close(d->control);
 	relay_free(d->relay);
@@ -283,7 +294,7 @@ int main(int argc, char **argv)
 	d.verbose = args.verbose;
 	d.last_reload_ok = true;
 	keep_memory_private();
-	d.config = load_config(args.file);
+	d.config = load_config(args.file, args.what);
 	switch (args.what) {
 	case TEST:
 		return test_config(d.config);

@@ -39,28 +39,56 @@ static socklen_t manager_address(struct sockaddr_un *addr)
 	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
 }
 
-void notify_send(const char *fmt, ...)
+/* `patience_us` 0: not at all. */
+static bool send_text(int64_t patience_us, const char *fmt, va_list ap)
 {
-	struct timeval patience = { .tv_sec = 1 };
+	struct timeval patience = { .tv_sec = patience_us / US_PER_S };
+	int flags = MSG_NOSIGNAL | (patience_us > 0 ? 0 : MSG_DONTWAIT);
 	struct sockaddr_un addr;
 	socklen_t addr_len = manager_address(&addr);
 	char text[1024];
-	va_list ap;
+	ssize_t n;
 	int fd;
 
 	if (addr_len == 0)
-		return;
-	va_start(ap, fmt);
+		return false;
 	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return;
+		return false;
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-	/* Nobody here could do better than the manager's own timeouts. */
-	sendto(fd, text, strlen(text), MSG_NOSIGNAL,
+	n = sendto(fd, text, strlen(text), flags,
 	    (const struct sockaddr *)&addr, addr_len);
 	close(fd);
+	return n >= 0;
+}
+
+void notify_send(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	/* Nobody here could do better than the manager's own timeouts. */
+	(void)send_text(US_PER_S, fmt, ap);
+	va_end(ap);
+}
+
+bool notify_try(const char *fmt, ...)
+{
+	va_list ap;
+	bool sent;
+
+	va_start(ap, fmt);
+	sent = send_text(0, fmt, ap);
+	va_end(ap);
+	return sent;
+}
+
+bool notify_wanted(void)
+{
+	struct sockaddr_un addr;
+
+	return manager_address(&addr) != 0;
 }
 
 void notify_reloading(void)
@@ -85,25 +113,53 @@ static uint64_t env_number(const char *variable, uint64_t max)
 	return value <= max ? value : 0;
 }
 
-int notify_listen_fds(const char *name, int *fds, int max)
+int64_t notify_watchdog_us(void)
 {
-	const char *names = getenv("LISTEN_FDNAMES");
-	struct slice rest = names ? slice_str(names) : slice_of(NULL, 0);
-	int passed = 0, n = 0;
+	/* Without a pid, whoever has the variable is meant. */
+	if (getenv("WATCHDOG_PID") &&
+	    env_number("WATCHDOG_PID", INT32_MAX) != (uint64_t)getpid())
+		return 0;
+	return (int64_t)env_number("WATCHDOG_USEC", INT64_MAX);
+}
 
-	/* Meant for another process when the pid is not ours. */
-	if (env_number("LISTEN_PID", INT32_MAX) == (uint64_t)getpid())
-		passed = (int)env_number("LISTEN_FDS", 4096);
+/* The sockets, of which the first is FIRST_FD; names may be NULL. */
+static int take_fds(const char *name, const char *names, int passed, int *fds,
+    int max, struct err *err)
+{
+	struct slice rest = names ? slice_str(names) : slice_of(NULL, 0);
+
+	if (passed > max)
+		return err_set(err, 0,
+		    "%d sockets were handed in, and %d are the most", passed,
+		    max);
 	for (int i = 0; i < passed; i++) {
 		struct slice its_name = slice_split(&rest, ':');
 		int fd = FIRST_FD + i, flags = fcntl(fd, F_GETFD);
 
 		if (flags < 0)
-			continue;
+			return err_sys(
+			    err, "descriptor %d that was handed in", fd);
 		fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
-		if (n < max && (!names || slice_eq_str(its_name, name)))
-			fds[n++] = fd;
+		if (names && !slice_eq_str(its_name, name))
+			return err_set(err, 0,
+			    "a socket was handed in as \"%.*s\", and only "
+			    "\"%s\" is known: set FileDescriptorName=%s in "
+			    "its socket unit",
+			    (int)(its_name.len < 80 ? its_name.len : 80),
+			    its_name.ptr, name, name);
+		fds[i] = fd;
 	}
+	return passed;
+}
+
+int notify_listen_fds(const char *name, int *fds, int max, struct err *err)
+{
+	int passed = 0, n;
+
+	/* Meant for another process when the pid is not ours. */
+	if (env_number("LISTEN_PID", INT32_MAX) == (uint64_t)getpid())
+		passed = (int)env_number("LISTEN_FDS", 4096);
+	n = take_fds(name, getenv("LISTEN_FDNAMES"), passed, fds, max, err);
 	/* After the last look at what it holds. */
 	unsetenv("LISTEN_PID");
 	unsetenv("LISTEN_FDS");
