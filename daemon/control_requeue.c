@@ -204,8 +204,10 @@ static struct message *new_message(const struct requeue *q)
 	m->helo = xstrdup("requeue");
 	m->message_id = xstrdup("");
 	m->size = old->size;
-	for (unsigned i = 0; i < old->n_rcpts; i++)
+	for (unsigned i = 0; i < old->n_rcpts; i++) {
 		message_add_rcpt(m, old->rcpts[i].addr);
+		message_set_orig(m, old->rcpts[i].orig);
+	}
 	return m;
 }
 

@@ -113,6 +113,8 @@ static json_t *report_rcpts(const struct message *m, const char *states)
 		json_t *rcpt = json_object();
 
 		set(rcpt, "address", report_text(m->rcpts[i].addr));
+		if (m->rcpts[i].orig != NULL)
+			set(rcpt, "orig_to", report_text(m->rcpts[i].orig));
 		set(rcpt, "state",
 		    json_string(rcpt_state_name(states != NULL
 			    ? (enum rcpt_state)states[i]

@@ -124,6 +124,26 @@ static const char *default_sender(void)
 	return pw != NULL ? pw->pw_name : "root";
 }
 
+static void try_rcpt(struct rewrite_test *t, const char *rcpt)
+{
+	unsigned before = t->server.n_rcpts, n;
+	struct server_out out;
+	char *command, **after;
+
+	/* So that all of them are looked at. */
+	if (t->server.state == SERVER_GREETED)
+		t->server.state = SERVER_MAIL;
+	command = xasprintf("RCPT TO:<%s>", rcpt);
+	say(t, command, &out);
+	free(command);
+	n = t->server.n_rcpts - before;
+	after = xcalloc((size_t)n + 1, sizeof(*after));
+	for (unsigned i = 0; i < n; i++)
+		after[i] = t->server.rcpts[before + i].addr;
+	put_address(t, "recipient", rcpt, after, n, &out);
+	free(after);
+}
+
 static void try_envelope(struct rewrite_test *t)
 {
 	const struct ctl_options *o = t->options;
@@ -138,19 +158,8 @@ static void try_envelope(struct rewrite_test *t)
 	free(command);
 	put_address(t, "sender", from, &t->server.sender,
 	    t->server.sender != NULL, &out);
-	for (unsigned i = 0; i < o->n_to; i++) {
-		unsigned before = t->server.n_rcpts;
-
-		/* So that all of them are looked at. */
-		if (t->server.state == SERVER_GREETED)
-			t->server.state = SERVER_MAIL;
-		command = xasprintf("RCPT TO:<%s>", o->to[i]);
-		say(t, command, &out);
-		free(command);
-		put_address(t, "recipient", o->to[i],
-		    t->server.rcpts != NULL ? t->server.rcpts + before : NULL,
-		    t->server.n_rcpts - before, &out);
-	}
+	for (unsigned i = 0; i < o->n_to; i++)
+		try_rcpt(t, o->to[i]);
 }
 
 /* --- the header --- */

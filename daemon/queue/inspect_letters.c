@@ -86,12 +86,30 @@ static void replace(char **to, struct slice value)
 	*to = record_unescape(value);
 }
 
+static void take_recipient(struct message *m, struct slice value)
+{
+	char *text = record_unescape(value);
+
+	if (text != NULL && text[0] != '\0' && m->n_rcpts < UINT16_MAX)
+		message_add_rcpt(m, text);
+	free(text);
+}
+
+/* Of the recipient before it. */
+static void take_orig(struct message *m, struct slice value)
+{
+	char *text = record_unescape(value);
+
+	if (text != NULL && m->n_rcpts > 0)
+		message_set_orig(m, text);
+	free(text);
+}
+
 /* "Key: value", without the prefix. */
 static void take_line(
     struct inspect_letter *letter, struct message *m, struct slice line)
 {
 	struct slice value = line, key = slice_split(&value, ':');
-	char *text;
 
 	value = slice_trim(value);
 	if (slice_eq_str(key, "Time"))
@@ -108,12 +126,10 @@ static void take_line(
 		replace(&letter->reply, value);
 	else if (slice_eq_str(key, "Body"))
 		m->body_8bit = slice_eq_str(value, "8BITMIME");
-	else if (slice_eq_str(key, "Recipient") &&
-	    (text = record_unescape(value)) != NULL) {
-		if (m->n_rcpts < UINT16_MAX && text[0] != '\0')
-			message_add_rcpt(m, text);
-		free(text);
-	}
+	else if (slice_eq_str(key, "Recipient"))
+		take_recipient(m, value);
+	else if (slice_eq_str(key, "Original-Recipient"))
+		take_orig(m, value);
 }
 
 /* Where the content begins; 0: the lines do not end in here. */

@@ -77,8 +77,10 @@ void message_free(struct message *m)
 {
 	if (m == NULL)
 		return;
-	for (unsigned i = 0; i < m->n_rcpts; i++)
+	for (unsigned i = 0; i < m->n_rcpts; i++) {
 		free(m->rcpts[i].addr);
+		free(m->rcpts[i].orig);
+	}
 	free(m->rcpts);
 	free(m->sender);
 	free(m->peer);
@@ -100,6 +102,16 @@ void message_add_rcpt(struct message *m, const char *addr)
 		.addr = xstrdup(addr),
 		.state = RCPT_PENDING,
 	};
+}
+
+void message_set_orig(struct message *m, const char *orig)
+{
+	struct rcpt *last;
+
+	ASSERT(m->n_rcpts > 0);
+	last = &m->rcpts[m->n_rcpts - 1];
+	free(last->orig);
+	last->orig = orig != NULL ? xstrdup(orig) : NULL;
 }
 
 unsigned message_n_pending(const struct message *m)

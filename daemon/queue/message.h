@@ -34,6 +34,7 @@ enum rcpt_state {
 
 struct rcpt {
 	char *addr; /* "user@example.com", no angle brackets */
+	char *orig; /* as the client gave it, when that was another; or NULL */
 	enum rcpt_state state;
 };
 
@@ -73,6 +74,8 @@ struct message {
 struct message *message_new(uint64_t id);
 void message_free(struct message *m); /* NULL is legal */
 void message_add_rcpt(struct message *m, const char *addr);
+/* The one that was added last, as the client gave it; NULL: the same. */
+void message_set_orig(struct message *m, const char *orig);
 unsigned message_n_pending(const struct message *m);
 /* Content is here and need not be loaded. */
 bool message_in_memory(const struct message *m);

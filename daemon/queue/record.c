@@ -239,12 +239,23 @@ int record_encode_head(const struct message *m,
 			'\0' };
 
 		append_value(out, key, m->rcpts[i].addr);
+		if (m->rcpts[i].orig != NULL)
+			append_value(out, "orig", m->rcpts[i].orig);
 	}
 	if (out->len - start > RECORD_HEAD_MAX) {
 		out->len = start;
 		return err_set(err, EMSGSIZE, "the envelope is too long");
 	}
 	return 0;
+}
+
+/* Text fields of the envelope; each may stand once. */
+static int head_text(char **field, struct slice value)
+{
+	if (*field != NULL)
+		return -1;
+	*field = record_unescape(value);
+	return *field != NULL ? 0 : -1;
 }
 
 static int head_rcpt(struct message *m, struct slice value)
@@ -261,6 +272,14 @@ static int head_rcpt(struct message *m, struct slice value)
 	m->rcpts[m->n_rcpts - 1].state = (enum rcpt_state)value.ptr[0];
 	free(addr);
 	return 0;
+}
+
+/* Of the recipient before it. */
+static int head_orig(struct message *m, struct slice value)
+{
+	if (m->n_rcpts == 0)
+		return -1;
+	return head_text(&m->rcpts[m->n_rcpts - 1].orig, value);
 }
 
 static int head_large(
@@ -283,20 +302,13 @@ static int head_clock(struct message *m, struct slice value)
 	return 0;
 }
 
-/* Text fields of the envelope; each may stand once. */
-static int head_text(char **field, struct slice value)
-{
-	if (*field != NULL)
-		return -1;
-	*field = record_unescape(value);
-	return *field != NULL ? 0 : -1;
-}
-
 static int head_line(struct message *m, struct record_extra *extra,
     struct slice key, struct slice value, bool *timed)
 {
 	if (slice_eq_str(key, "rcpt"))
 		return head_rcpt(m, value);
+	if (slice_eq_str(key, "orig"))
+		return head_orig(m, value);
 	if (slice_eq_str(key, "from"))
 		return head_text(&m->sender, value);
 	if (slice_eq_str(key, "peer"))

@@ -20,6 +20,7 @@
  *   notice                                 of a failure, and ours
  *   large SIZE SUM                         the content is in large/ID
  *   rcpt p you@example.com                 state as enum rcpt_state
+ *   orig root                              what that was to the client
  *   ...content, exactly as it will be sent...
  *   end ID
  *

@@ -204,16 +204,22 @@ static void add_header(
 	record_buf_append(out, "\r\n", 2);
 }
 
+static void add_recipient(struct record_buf *out, const struct rcpt *rcpt)
+{
+	add_header(out, "Recipient", rcpt->addr);
+	if (rcpt->orig != NULL)
+		add_header(out, "Original-Recipient", rcpt->orig);
+}
+
 static void add_recipients(struct record_buf *out, const struct message *m,
     const struct spool_letter *letter)
 {
 	if (letter->n_rcpts == 0)
 		for (unsigned i = 0; i < m->n_rcpts; i++)
-			add_header(out, "Recipient", m->rcpts[i].addr);
+			add_recipient(out, &m->rcpts[i]);
 	for (unsigned i = 0; i < letter->n_rcpts; i++)
 		if (letter->rcpts[i] < m->n_rcpts)
-			add_header(
-			    out, "Recipient", m->rcpts[letter->rcpts[i]].addr);
+			add_recipient(out, &m->rcpts[letter->rcpts[i]]);
 }
 
 static void add_headers(struct record_buf *out, const struct message *m,

@@ -134,8 +134,13 @@ static void note_envelope(struct spool *s, const struct message *m)
 {
 	uint64_t bytes = 0;
 
-	for (unsigned i = 0; i < m->n_rcpts; i++)
-		bytes += strlen(m->rcpts[i].addr) + RCPT_OVERHEAD;
+	for (unsigned i = 0; i < m->n_rcpts; i++) {
+		const struct rcpt *rcpt = &m->rcpts[i];
+
+		bytes += strlen(rcpt->addr) + RCPT_OVERHEAD;
+		if (rcpt->orig != NULL)
+			bytes += strlen(rcpt->orig) + RCPT_OVERHEAD;
+	}
 	if (bytes > RECORD_OVERHEAD)
 		idmap_put(&s->wide, m->id, bytes);
 }

@@ -100,8 +100,8 @@ void session_start_header(struct session *s);
 bool session_feed_header(struct session *s, const char *ptr, size_t len);
 bool session_end_header(struct session *s); /* the content is over */
 void session_drop_header(struct session *s); /* nothing of it is needed */
-/* What was altered; before the message goes to the spool. */
-void session_log_header(const struct session *s);
+/* What was altered, sender included; before it goes to the spool. */
+void session_log_rewritten(const struct session *s);
 
 /* --- session_content.c, for session.c --- */
 

@@ -62,8 +62,10 @@ void session_start_content(struct session *s)
 	s->m->peer = xstrdup(s->peer);
 	s->m->helo = xstrdup(server->helo);
 	s->m->message_id = xstrdup("");
-	for (unsigned i = 0; i < server->n_rcpts; i++)
-		message_add_rcpt(s->m, server->rcpts[i]);
+	for (unsigned i = 0; i < server->n_rcpts; i++) {
+		message_add_rcpt(s->m, server->rcpts[i].addr);
+		message_set_orig(s->m, server->rcpts[i].orig);
+	}
 	dot_reader_init(&s->dot, s->lf_only);
 	header_scan_init(&s->scan);
 	s->content_len = 0;
@@ -124,7 +126,7 @@ static void log_long_line(const struct session *s, const struct message *m)
 {
 	if (s->dot.longest_body_line > DOT_LINE_MAX)
 		log_msg(LOG_LEVEL_WARNING, LOG_CLEANUP, m->id,
-		    "warning: a line of %u octets in the body goes on as it "
+		    "a line of %u octets in the body goes on as it "
 		    "is: Amazon SES may refuse or break those over %u; let the "
 		    "sender use quoted-printable or base64",
 		    s->dot.longest_body_line, DOT_LINE_MAX);
@@ -166,7 +168,7 @@ static void commit(struct session *s)
 {
 	struct spool_large *large = s->large;
 
-	session_log_header(s);
+	session_log_rewritten(s);
 	free(s->m->message_id);
 	s->m->message_id = xstrdup(s->scan.message_id);
 	s->mode = SESSION_COMMITTING;

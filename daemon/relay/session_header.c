@@ -137,8 +137,18 @@ bool session_end_header(struct session *s)
 	return good;
 }
 
-void session_log_header(const struct session *s)
+void session_log_rewritten(const struct session *s)
 {
+	struct log_field envelope[] = {
+		{ LOG_ANGLE, "from", s->m->sender },
+		{ LOG_ANGLE, "orig_from", s->server.orig_sender },
+		{ LOG_END, NULL, NULL },
+	};
+
+	/* Those of the recipients are with what becomes of each. */
+	if (s->server.orig_sender != NULL)
+		log_event(LOG_LEVEL_INFO, LOG_CLEANUP, "rewritten", s->m->id,
+		    envelope);
 	if (s->rewritten[0] == '\0')
 		return;
 	log_msg(LOG_LEVEL_INFO, LOG_CLEANUP, s->m->id, "rewritten: %s",

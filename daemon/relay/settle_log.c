@@ -85,12 +85,12 @@ static void log_recipient(const struct settlement *res, unsigned i)
 {
 	const struct attempt *a = res->a;
 	const struct verdict *v = attempt_verdict(a, i, res->verdict);
-	enum rcpt_state state = a->m->rcpts[a->positions[i]].state;
-	const char *status = state == RCPT_SENT ? "sent"
-	    : state == RCPT_FAILED              ? "bounced"
-						: "deferred";
+	const struct rcpt *rcpt = &a->m->rcpts[a->positions[i]];
+	const char *status = rcpt->state == RCPT_SENT ? "sent"
+	    : rcpt->state == RCPT_FAILED              ? "bounced"
+						      : "deferred";
 	enum log_level level =
-	    state == RCPT_FAILED ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
+	    rcpt->state == RCPT_FAILED ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
 	char delay[96], delays[96], conn[16], attempt[16];
 	char note[REPLY_TEXT_MAX + 700];
 	const char *ses_id = NULL;
@@ -101,10 +101,11 @@ static void log_recipient(const struct settlement *res, unsigned i)
 	describe(res, v, status, note, sizeof note);
 	snprintf(conn, sizeof conn, "%u", res->conn);
 	snprintf(attempt, sizeof attempt, "%u", a->stub->attempts);
-	if (state == RCPT_SENT && strncmp(v->text, "250 Ok ", 7) == 0)
+	if (rcpt->state == RCPT_SENT && strncmp(v->text, "250 Ok ", 7) == 0)
 		ses_id = v->text + 7;
 	struct log_field fields[] = {
-		{ LOG_ANGLE, "to", a->mail.rcpts[i] },
+		{ LOG_ANGLE, "to", rcpt->addr },
+		{ LOG_ANGLE, "orig_to", rcpt->orig },
 		{ LOG_PLAIN, "relay", res->via != NULL ? res->via : "none" },
 		{ LOG_NUMBER, "conn", res->conn != 0 ? conn : NULL },
 		{ LOG_NUMBER, "delay", delay },

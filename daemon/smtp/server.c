@@ -80,13 +80,15 @@ void server_reply(struct server_out *out, enum server_effect effect, int code,
 void server_forget_envelope(struct server *s)
 {
 	free(s->sender);
-	s->sender = NULL;
-	for (unsigned i = 0; i < s->n_rcpts; i++)
-		free(s->rcpts[i]);
+	free(s->orig_sender);
+	s->sender = s->orig_sender = NULL;
+	for (unsigned i = 0; i < s->n_rcpts; i++) {
+		free(s->rcpts[i].addr);
+		free(s->rcpts[i].orig);
+	}
 	free(s->rcpts);
 	s->rcpts = NULL;
 	s->n_rcpts = s->rcpts_size = 0;
-	s->rewritten = false;
 	s->body_8bit = false;
 	s->declared_size = 0;
 	s->state = SERVER_GREETED;

@@ -93,6 +93,11 @@ struct server_out {
 	bool rejected; /* refused with 4xx or 5xx: worth a log line */
 };
 
+struct server_rcpt {
+	char *addr;
+	char *orig; /* as it was given, when it is another now; else NULL */
+};
+
 struct server {
 	const struct server_options *options;
 	enum server_state state;
@@ -106,11 +111,11 @@ struct server {
 	char helo[256]; /* "" before HELO/EHLO */
 	/* The envelope. */
 	char *sender; /* NULL before MAIL, "" is the null sender */
+	char *orig_sender; /* as struct server_rcpt has it */
 	bool body_8bit;
 	uint64_t declared_size; /* SIZE=, 0: not told */
-	char **rcpts;
+	struct server_rcpt *rcpts;
 	unsigned n_rcpts, rcpts_size;
-	bool rewritten; /* private: some were not the client's own */
 };
 
 void server_init(struct server *s, const struct server_options *options);

@@ -123,6 +123,12 @@ static bool check_mail(
 	return true;
 }
 
+/* What the client said, when something else has come of it. */
+static char *orig_of(const char *given, const char *now)
+{
+	return strcmp(given, now) != 0 ? xstrdup(given) : NULL;
+}
+
 void server_on_mail(struct server *s, const struct server_turn *t)
 {
 	struct slice args = t->command.args;
@@ -148,6 +154,7 @@ void server_on_mail(struct server *s, const struct server_turn *t)
 		return;
 	}
 	s->sender = sender;
+	s->orig_sender = orig_of(path.text, sender);
 	s->state = SERVER_MAIL;
 	server_reply(t->out, SERVER_REPLY, 250, "2.1.0 Ok");
 }
@@ -202,9 +209,11 @@ static void take_rcpts(struct server *s, struct arrivals *a, const char *given,
 		s->rcpts =
 		    xrealloc(s->rcpts, s->rcpts_size * sizeof(s->rcpts[0]));
 	}
-	s->rewritten |= a->n > 1 || strcmp(a->items[0], given) != 0;
 	for (unsigned i = 0; i < a->n; i++)
-		s->rcpts[s->n_rcpts++] = a->items[i];
+		s->rcpts[s->n_rcpts++] = (struct server_rcpt){
+			.addr = a->items[i],
+			.orig = orig_of(given, a->items[i]),
+		};
 	s->state = SERVER_RCPT;
 	server_reply(out, SERVER_REPLY, 250, "2.1.5 Ok");
 }
@@ -243,35 +252,45 @@ void server_on_rcpt(struct server *s, const struct server_turn *t)
 /* Equal ones in the order in which they came. */
 static int compare_rcpts(const void *a, const void *b)
 {
-	char *const *const *x = a, *const *const *y = b;
-	int order = strcmp(**x, **y);
+	const struct server_rcpt *const *x = a, *const *y = b;
+	int order = strcmp((*x)->addr, (*y)->addr);
 
 	return order != 0 ? order : (*x > *y) - (*x < *y);
 }
 
+static bool are_as_given(const struct server *s)
+{
+	for (unsigned i = 0; i < s->n_rcpts; i++)
+		if (s->rcpts[i].orig)
+			return false;
+	return true;
+}
+
 void server_unique_rcpts(struct server *s)
 {
-	char ***sorted, *last;
+	struct server_rcpt **sorted;
+	const char *last;
 	unsigned n = 0;
 
 	/* What a client says twice itself is its own affair. */
-	if (!s->rewritten)
+	if (are_as_given(s))
 		return;
 	sorted = xcalloc(s->n_rcpts, sizeof(sorted[0]));
 	for (unsigned i = 0; i < s->n_rcpts; i++)
 		sorted[i] = &s->rcpts[i];
 	qsort(sorted, s->n_rcpts, sizeof(sorted[0]), compare_rcpts);
-	last = *sorted[0];
+	last = sorted[0]->addr;
 	for (unsigned i = 1; i < s->n_rcpts; i++) {
-		if (strcmp(last, *sorted[i]) != 0) {
-			last = *sorted[i];
+		if (strcmp(last, sorted[i]->addr) != 0) {
+			last = sorted[i]->addr;
 			continue;
 		}
-		free(*sorted[i]);
-		*sorted[i] = NULL;
+		free(sorted[i]->addr);
+		free(sorted[i]->orig);
+		*sorted[i] = (struct server_rcpt){ NULL, NULL };
 	}
 	for (unsigned i = 0; i < s->n_rcpts; i++)
-		if (s->rcpts[i])
+		if (s->rcpts[i].addr)
 			s->rcpts[n++] = s->rcpts[i];
 	s->n_rcpts = n;
 	free(sorted);

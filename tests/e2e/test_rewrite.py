@@ -89,6 +89,56 @@ def test_cron_to_root_by_three_lines(relay, sesd):
     assert f"message-id={field(got, 'Message-ID')}" in r.log()
 
 
+def lines_of(relay, qid):
+    """[(component, rest)] of the log."""
+    return re.findall(rf" sesrelayd/(\w+)\[\d+\]: {qid}: (.*)", relay.log())
+
+
+def test_log_tells_what_was_asked_for(relay, sesd):
+    """Where mail goes that was for somebody else, in the line of each attempt,
+    after a restart and out of a dead letter too."""
+    s = sesd()
+    s.rule('on DATA reply "451 Temporary service failure" times 1')
+    r = relay(s, config={**RULES, "delivery.retry": '[ "4h" ]'})
+    qid = r.send(CRON, sender="root", rcpts=["root", RCPT])
+    r.wait_outcome(qid, "deferred", 2)
+    assert ("cleanup", "from=<noreply@example.com>, orig_from=<root>") in \
+        lines_of(r, qid)
+    before = [(o["to"], o["orig_to"]) for o in r.outcomes(qid)]
+    assert before == [("ops@example.org", "root"), (RCPT, None)]
+    assert r.stop() == 0
+    s.rule('on RCPT when rcpt=ops@example.org times 1 reply "550 5.1.1 no"')
+    r.start()
+    r.ctl("retry", "--all")
+    o, = r.wait_outcome(qid, "bounced")
+    assert o["orig_to"] == "root"
+    assert r.wait_outcome(qid, "sent")[0]["orig_to"] is None
+    r.wait_empty()
+    assert r.dead_letter(qid)[0]["Original-Recipient"] == ["root"]
+    # Put back, under a new id; now in JSON.
+    r.settings["log.format"] = '"json"'
+    r.write_config()
+    assert r.stop() == 0
+    r.start()
+    r.ctl("requeue", qid)
+    r.wait_log('"event":"sent"')
+    sent = next(json.loads(line) for line in r.log().splitlines()
+                if '"event":"sent"' in line)
+    assert (sent["to"], sent["orig_to"]) == ("ops@example.org", "root")
+    r.send(message(), sender="root")
+    wait_until(lambda: '"event":"rewritten"' in r.log(), "the sender's line")
+    told = next(json.loads(line) for line in r.log().splitlines()
+                if '"event":"rewritten"' in line)
+    assert (told["from"], told["orig_from"]) == ("noreply@example.com", "root")
+
+
+def test_log_says_nothing_of_addresses_that_stay(relay, sesd):
+    r = relay(sesd(), config=RULES)
+    qid = r.send(message())
+    r.wait_outcome(qid, "sent")
+    assert "orig_" not in r.log()
+
+
 def test_without_rules_cron_is_told_what_to_set(relay, sesd):
     r = relay(sesd(settings=STRICT))
     with r.submit() as c:

@@ -30,7 +30,8 @@ DATE = "Date: Sat, 21 Nov 2026 10:00:00 +0000"
 # A recipient's outcome, as interface and dashboards know the line.
 OUTCOME = re.compile(
     r"^\w{3} [ \d]\d \d\d:\d\d:\d\d \S+ sesrelayd/smtp\[\d+\]: "
-    r"(?P<id>[0-9A-F]{16}): to=<(?P<to>[^>]*)>, relay=(?P<relay>[^, ]+)"
+    r"(?P<id>[0-9A-F]{16}): to=<(?P<to>[^>]*)>"
+    r"(?:, orig_to=<(?P<orig_to>[^>]*)>)?, relay=(?P<relay>[^, ]+)"
     r"(?:, conn=(?P<conn>\d+))?, delay=(?P<delay>[\d.e+]+), "
     r"delays=(?P<delays>[^, ]+), dsn=(?P<dsn>\d\.\d+\.\d+), "
     r"status=(?P<status>sent|deferred|bounced) \((?P<note>.*)\)$", re.M)

@@ -336,8 +336,12 @@ static UNUSED void assert_same_envelope(
 	assert_int_equal(a->size, b->size);
 	assert_int_equal(a->large, b->large);
 	assert_int_equal(a->n_rcpts, b->n_rcpts);
-	for (unsigned i = 0; i < a->n_rcpts; i++)
+	for (unsigned i = 0; i < a->n_rcpts; i++) {
+		const char *x = a->rcpts[i].orig, *y = b->rcpts[i].orig;
+
 		assert_string_equal(a->rcpts[i].addr, b->rcpts[i].addr);
+		assert_string_equal(x != NULL ? x : "-", y != NULL ? y : "-");
+	}
 }
 
 static UNUSED void assert_rcpt_states(

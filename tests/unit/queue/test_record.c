@@ -22,6 +22,7 @@ static struct message *hard_message(bool large)
 	m->size = large ? UINT64_C(5000000000) : 0;
 	message_add_rcpt(m, "a@b.example");
 	message_add_rcpt(m, "\"q uo\\te\"@example");
+	message_set_orig(m, "\"r\\oot \"");
 	message_add_rcpt(m, "");
 	m->rcpts[1].state = RCPT_SENT;
 	m->rcpts[2].state = RCPT_FAILED;
@@ -85,6 +86,10 @@ static void test_head_hostile(void **state)
 		"message-id d\nrcpt p a@b\nfrom e\n",
 		"time 2026-11-22T10:00:01.123456Z\npeer a\nhelo b\nfrom c\n"
 		"message-id d\nrcpt p a@b\nlarge 1\n",
+		"time 2026-11-22T10:00:01.123456Z\npeer a\nhelo b\nfrom c\n"
+		"message-id d\norig x\nrcpt p a@b\n",
+		"time 2026-11-22T10:00:01.123456Z\npeer a\nhelo b\nfrom c\n"
+		"message-id d\nrcpt p a@b\norig x\norig y\n",
 		"time 2026-11-22T10:00:01.123456Z\npeer a\nhelo b\nfrom c\n"
 		"message-id d\nrcpt p a@b\nlarge 99999999999999999999 1\n",
 		"time 2026-11-22T10:00:01.123456Z\npeer a\nhelo b\nfrom c\n"

@@ -336,9 +336,9 @@ static void test_envelope(void **state)
 	say(f, "RCPT TO:three@x", "250 2.1.5 ");
 	say(f, "RCPT TO:<four@x>", "452 4.5.3 ");
 	assert_int_equal(f->server.n_rcpts, 3);
-	assert_string_equal(f->server.rcpts[0], "one@x");
-	assert_string_equal(f->server.rcpts[1], "two@x");
-	assert_string_equal(f->server.rcpts[2], "three@x");
+	assert_string_equal(f->server.rcpts[0].addr, "one@x");
+	assert_string_equal(f->server.rcpts[1].addr, "two@x");
+	assert_string_equal(f->server.rcpts[2].addr, "three@x");
 	say(f, "DATA ", "354 ");
 	assert_int_equal(f->server.n_rcpts, 3);
 	end_content(f, SERVER_CONTENT_OK, "0006543A1B2C3D4E");
@@ -426,7 +426,7 @@ static void test_default_domain_completes(void **state)
 	say(f, "MAIL FROM:root", "250 ");
 	assert_string_equal(f->server.sender, "root@example.com");
 	say(f, "RCPT TO:<admin>", "250 ");
-	assert_string_equal(f->server.rcpts[0], "admin@example.com");
+	assert_string_equal(f->server.rcpts[0].addr, "admin@example.com");
 }
 
 static void test_rules_and_aliases_apply(void **state)
@@ -439,9 +439,13 @@ static void test_rules_and_aliases_apply(void **state)
 	say(f, "RCPT TO:<X@Retired.example>", "250 ");
 	say(f, "RCPT TO:<Ops@EXAMPLE.com>", "250 ");
 	assert_int_equal(f->server.n_rcpts, 3);
-	assert_string_equal(f->server.rcpts[0], "heir@example.net");
-	assert_string_equal(f->server.rcpts[1], "a@example.net");
-	assert_string_equal(f->server.rcpts[2], "b@example.net");
+	assert_string_equal(f->server.orig_sender, "root");
+	assert_string_equal(f->server.rcpts[0].orig, "X@Retired.example");
+	assert_string_equal(f->server.rcpts[1].orig, "Ops@EXAMPLE.com");
+	assert_string_equal(f->server.rcpts[2].orig, "Ops@EXAMPLE.com");
+	assert_string_equal(f->server.rcpts[0].addr, "heir@example.net");
+	assert_string_equal(f->server.rcpts[1].addr, "a@example.net");
+	assert_string_equal(f->server.rcpts[2].addr, "b@example.net");
 }
 
 /* All of a list come in or none, and the client learns which limit it was. */
@@ -479,8 +483,11 @@ static void test_no_recipient_twice_through_aliases(void **state)
 	assert_int_equal(f->server.n_rcpts, 3);
 	say(f, "DATA", "354 ");
 	assert_int_equal(f->server.n_rcpts, 2);
-	assert_string_equal(f->server.rcpts[0], "b@example.net");
-	assert_string_equal(f->server.rcpts[1], "a@example.net");
+	assert_null(f->server.orig_sender);
+	assert_null(f->server.rcpts[0].orig);
+	assert_string_equal(f->server.rcpts[0].addr, "b@example.net");
+	assert_string_equal(f->server.rcpts[1].addr, "a@example.net");
+	assert_string_equal(f->server.rcpts[1].orig, "ops");
 	end_content(f, SERVER_CONTENT_OK, "ID");
 	/* A client that repeats itself is taken at its word. */
 	say(f, "MAIL FROM:<a@b>", "250 ");
