@@ -143,6 +143,8 @@ void config_derive_rewrite(struct config_reader *r)
 	check_order(r, "rewrite.recipients", &c->rewrite.recipients);
 	c->rewrite_rules = rewrite_rules_new(&rules, read_aliases(r));
 	c->options.inbound.server.rewrite = c->rewrite_rules;
+	/* Notices are mail to SES like any other. */
+	c->options.relay.ses_headers = c->rewrite_rules->ses_headers;
 	free(senders);
 	free(recipients);
 	free(ses_headers);

@@ -122,6 +122,7 @@ static void write_notice(struct making *k, struct slice headers)
 		.to = m->rcpts[0].addr,
 		.id = id_format(m->id, id),
 		.date = date,
+		.ses_headers = k->relay->options.ses_headers,
 		.failed_id = id_format(failed->id, failed_id),
 		.arrival = arrival,
 		.sender = failed->sender,

@@ -37,6 +37,7 @@ struct relay_options {
 	const char *username; /* at SES; NULL: none */
 	const char *bounce_from; /* NULL: no notices */
 	const char *bounce_to; /* NULL: the sender */
+	const char *ses_headers; /* of notices, as struct dsn has it */
 };
 
 /* One transaction: a message and those of its recipients that it is for. */

@@ -170,6 +170,8 @@ static void put_header(
 	line(w, "MIME-Version: 1.0");
 	line(w, "Content-Type: multipart/report; report-type=delivery-status;");
 	field_raw(w, "\tboundary=", "\"", boundary, "\"");
+	if (d->ses_headers != NULL)
+		put(w, d->ses_headers);
 	end_line(w);
 	line(w, "This is a notice in MIME format (RFC 3464).");
 }

@@ -30,6 +30,7 @@ struct dsn {
 	const char *from, *to; /* addresses */
 	const char *id; /* its queue id */
 	const char *date; /* RFC 5322 */
+	const char *ses_headers; /* complete lines ending in CRLF; NULL: none */
 	/* What failed. */
 	const char *failed_id; /* its queue id, and its dead letter's */
 	const char *arrival; /* RFC 5322 */

@@ -267,6 +267,29 @@ def test_notice_of_hostile_replies(sesd, relay, reply):
     assert fields["Diagnostic-Code"].startswith("smtp; 554 ")
 
 
+def test_notice_is_sent_as_all_mail_of_the_account(sesd, relay):
+    """An account may take no mail without its configuration set or tenant;
+    after a reload with those that it brings."""
+    s = sesd(rules=refuse(RCPT))
+    fields = {"ses.configuration_set": '"orders"', "ses.tenant": '"shop-7"',
+              "ses.tags": '[ "team=billing", "host=app1" ]',
+              "ses.source_arn": '"arn:aws:ses:eu-west-1:1:identity/b.org"'}
+    r = relay(s, config={"bounce.from": f'"{BOUNCER}"', **fields})
+    for n, name in enumerate(("orders", "bills"), 1):
+        r.settings["ses.configuration_set"] = f'"{name}"'
+        r.write_config()
+        r.ctl("reload")
+        r.send()
+        s.wait_messages(n)
+        _, m, raw = notices(s)[n - 1]
+        check_mime(raw)
+        assert [(k, v) for k, v in m.items() if k.startswith("X-SES-")] == [
+            ("X-SES-CONFIGURATION-SET", name),
+            ("X-SES-MESSAGE-TAGS", "team=billing, host=app1"),
+            ("X-SES-SOURCE-ARN", "arn:aws:ses:eu-west-1:1:identity/b.org"),
+            ("X-SES-TENANT", "shop-7")]
+
+
 def test_notice_of_an_expired_message(sesd, relay):
     s = sesd(rules=refuse(RCPT, reply="451 Temporary service failure"))
     r = relay(s, config={"bounce.from": f'"{BOUNCER}"',
