@@ -276,7 +276,7 @@ static void test_order(void **state)
 	credentials_free(c);
 
 	options.password = NULL;
-	must_fail(&options, "have no \"ses-password\")");
+	must_fail(&options, "gave us no \"ses-password\")");
 	unsetenv("CREDENTIALS_DIRECTORY");
 	must_fail(&options, "there is no SMTP password: put it into a file");
 	free(file);
