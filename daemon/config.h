@@ -19,6 +19,7 @@
 #include <stdio.h>
 
 #define CONFIG_DEFAULT_FILE SESRELAYD_SYSCONFDIR "/sesrelayd/sesrelayd.conf"
+#define CONFIG_STDIN "-" /* instead of a file's name: standard input */
 
 enum config_type {
 	CONFIG_STRING,

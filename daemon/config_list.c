@@ -93,7 +93,11 @@ static void read_rule(struct config_reading *in, const config_setting_t *s,
 		char **to = NULL, *text;
 		/* Only the address has to be one. */
 		struct config_key key = *in->key;
-		struct config_reading part = { in->r, &key, in->line, false };
+		struct config_reading part = {
+			.r = in->r,
+			.key = &key,
+			.line = in->line,
+		};
 
 		if (in->line)
 			part.line = config_setting_source_line(member);

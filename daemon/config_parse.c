@@ -15,45 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Longer names are no near misses of ours. */
-#define NAME_MAX_KEY 64
-
-static unsigned min3(unsigned a, unsigned b, unsigned c)
-{
-	if (b < a)
-		a = b;
-	return c < a ? c : a;
-}
-
-/*
- * How many letters have to be changed, added, dropped or swapped with their
- * neighbour to make b of a.
- */
-static unsigned distance(const char *a, const char *b)
-{
-	size_t n = strlen(a), m = strlen(b);
-	unsigned d[3][NAME_MAX_KEY + 1];
-
-	if (n > NAME_MAX_KEY || m > NAME_MAX_KEY)
-		return NAME_MAX_KEY;
-	for (unsigned j = 0; j <= m; j++)
-		d[0][j] = j;
-	for (unsigned i = 1; i <= n; i++) {
-		unsigned *before = d[(i + 1) % 3], *last = d[(i - 1) % 3];
-		unsigned *row = d[i % 3];
-
-		row[0] = i;
-		for (size_t j = 1; j <= m; j++) {
-			row[j] = min3(last[j] + 1, row[j - 1] + 1,
-			    last[j - 1] + (a[i - 1] != b[j - 1]));
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] &&
-			    a[i - 2] == b[j - 1] && before[j - 2] + 1 < row[j])
-				row[j] = before[j - 2] + 1;
-		}
-	}
-	return d[n % 3][m];
-}
-
 /* The part of "smtp.listen" behind the dot. */
 static const char *leaf_of(const char *name)
 {
@@ -72,7 +33,7 @@ static void group_of(size_t i, char *buf, size_t size)
 
 static bool is_group(const char *name)
 {
-	char group[NAME_MAX_KEY];
+	char group[CONFIG_NAME_MAX];
 
 	for (size_t i = 0; i < config_n_keys; i++) {
 		group_of(i, group, sizeof(group));
@@ -91,7 +52,7 @@ static unsigned key_distance(const char *name, size_t i)
 	const char *key = config_keys[i].name;
 	const char *leaf = leaf_of(name);
 	size_t n = strlen(name);
-	unsigned d = distance(name, key);
+	unsigned d = config_distance(name, key);
 
 	if (strcmp(leaf, leaf_of(key)) == 0 && d > 1)
 		return 1;
@@ -106,14 +67,14 @@ static void report_unknown(
 {
 	/* A third of what was written may be wrong. */
 	unsigned best = (unsigned)strlen(leaf_of(name)) / 3 + 1;
-	char near[NAME_MAX_KEY] = "", other[NAME_MAX_KEY];
+	char near[CONFIG_NAME_MAX] = "", other[CONFIG_NAME_MAX];
 
 	for (size_t i = 0; i < config_n_keys; i++) {
 		unsigned d;
 
 		if (group) {
 			group_of(i, other, sizeof(other));
-			d = distance(name, other);
+			d = config_distance(name, other);
 		} else {
 			snprintf(
 			    other, sizeof(other), "%s", config_keys[i].name);
@@ -131,16 +92,22 @@ static void report_unknown(
 static void read_group(struct config_reader *r, const config_setting_t *group)
 {
 	const char *name = config_setting_name(group);
+	int name_len = (int)config_name_len(name);
 	int n = config_setting_length(group);
 
 	for (int i = 0; i < n; i++) {
 		config_setting_t *s =
 		    config_setting_get_elem(group, (unsigned)i);
 		unsigned line = config_setting_source_line(s);
-		char *full = xasprintf("%s.%s", name, config_setting_name(s));
+		const char *leaf = config_setting_name(s);
+		int leaf_len = (int)config_name_len(leaf);
+		char *full =
+		    xasprintf("%.*s.%.*s", name_len, name, leaf_len, leaf);
 		int key = config_find_key(full);
 
-		if (key < 0) {
+		if (leaf[leaf_len] != '\0') {
+			/* Set twice, as was told. */
+		} else if (key < 0) {
 			report_unknown(r, line, full, false);
 		} else {
 			r->spots[key].line = line;
@@ -160,8 +127,11 @@ static void read_root(struct config_reader *r, const config_setting_t *root)
 		config_setting_t *s =
 		    config_setting_get_elem(root, (unsigned)i);
 		unsigned line = config_setting_source_line(s);
-		const char *name = config_setting_name(s);
+		const char *marked = config_setting_name(s);
+		char name[CONFIG_NAME_MAX * 2];
 
+		snprintf(name, sizeof(name), "%.*s",
+		    (int)config_name_len(marked), marked);
 		if (!is_group(name))
 			report_unknown(
 			    r, line, name, config_setting_is_group(s));
@@ -213,19 +183,18 @@ int config_parse(struct config_reader *r)
 
 	read_defaults(r);
 	config_init(&tree);
-	config_source_check_numbers(r);
+	config_source_check_tokens(r);
 	config_source_hide_secrets(r);
+	config_source_merge(r);
 	if (config_read_string(&tree, r->source.text)) {
 		read_root(r, config_root_setting(&tree));
 	} else {
 		const char *what = config_error_text(&tree);
+		unsigned line = (unsigned)config_error_line(&tree);
 		bool vague = strcmp(what, "syntax error") == 0;
 
-		config_error(r, (unsigned)config_error_line(&tree), "%s%s",
-		    what,
-		    vague ? ": look here and at the line before for a missing "
-			    "quote, brace, bracket or semicolon"
-			  : "");
+		config_error(r, line, "%s%s%s", what, vague ? ": " : "",
+		    vague ? config_syntax_hint(r->source.text, line) : "");
 		rc = -1;
 	}
 	config_destroy(&tree);

@@ -4,6 +4,8 @@
  *   config_source   file and @include to one text that knows its places
  *   config_tokens   what libconfig must not see: numbers that it would
  *                   truncate, and passwords
+ *   config_merge    groups in several pieces, keys that are set twice
+ *   config_hint     what a syntax error may have meant, names that are near
  *   config_parse    libconfig's tree against the table: unknown keys, types
  *   config_value    one setting into one field of struct config; the lists
  *                   among them in config_list
@@ -19,6 +21,8 @@
 
 #include "config.h"
 
+#include <sys/types.h>
+
 struct config_setting_t; /* libconfig's */
 
 /* Mistakes or warnings; sorted by line when they are told. */
@@ -31,6 +35,8 @@ struct config_notes {
 	unsigned n;
 };
 
+#define CONFIG_INCLUDE_DEPTH 10
+
 /* All files as one text.  Lines are counted from 1. */
 struct config_source {
 	char *text;
@@ -41,6 +47,12 @@ struct config_source {
 	unsigned n_lines;
 	char **files;
 	unsigned n_files;
+	/* Those that are being read, each by the one before. */
+	struct config_open {
+		dev_t dev;
+		ino_t ino;
+	} open[CONFIG_INCLUDE_DEPTH + 1];
+	bool too_many;
 };
 
 struct config_reader {
@@ -80,10 +92,38 @@ void config_source_fini(struct config_source *s); /* wipes */
 
 /* --- config_tokens.c --- */
 
-/* Integers that libconfig 1.5 would silently truncate: an error each. */
-void config_source_check_numbers(struct config_reader *r);
+/*
+ * Integers that libconfig 1.5 would silently truncate, and strings that it
+ * would shorten: an error each.
+ */
+void config_source_check_tokens(struct config_reader *r);
 /* Values of secret keys go to r->spots, with asterisks in their place. */
 void config_source_hide_secrets(struct config_reader *r);
+
+/* --- config_merge.c --- */
+
+/*
+ * Pieces of a group get names of their own, and so do keys that are set twice,
+ * each of which is an error.
+ */
+void config_source_merge(struct config_reader *r);
+/* Length of the name that libconfig has, without what was put behind it. */
+size_t config_name_len(const char *name);
+
+/* --- config_hint.c --- */
+
+/* Longer names are no near misses of ours. */
+#define CONFIG_NAME_MAX 64
+/*
+ * How many letters have to be changed, added, dropped or swapped with their
+ * neighbour to make b of a.
+ */
+unsigned config_distance(const char *a, const char *b);
+/*
+ * What may be meant by the text around a syntax error, as the end of a
+ * sentence; never with what stands there, which may be a secret.
+ */
+const char *config_syntax_hint(const char *text, unsigned line);
 
 /* --- config_parse.c --- */
 
@@ -101,6 +141,7 @@ struct config_reading {
 	const struct config_key *key;
 	unsigned line; /* of the setting, or of the element that is read */
 	bool failed;
+	bool quoted; /* it is a string */
 };
 
 /* Sets the field, or reports and leaves it alone. */

@@ -23,9 +23,13 @@
 #include <glob.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_DEPTH 10 /* of includes */
+#define MAX_DEPTH CONFIG_INCLUDE_DEPTH
+#define MAX_FILES 1000
+
+static const char stdin_name[] = "(standard input)";
 
 static int read_into(
     struct config_reader *r, unsigned line, const char *path, unsigned depth);
@@ -85,15 +89,21 @@ static void append(struct config_source *s, const char *p, size_t n)
 }
 
 /* A whole file, terminated; NULL with errno.  EILSEQ: it has a NUL byte. */
-static char *slurp(const char *path)
+static char *slurp(const char *path, struct config_open *which)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC), code = 0;
+	int fd = path == stdin_name ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
+				    : open(path, O_RDONLY | O_CLOEXEC);
+	int code = 0;
 	size_t len = 0, size = 4096;
 	char *text = NULL;
+	struct stat st;
 	ssize_t n;
 
 	if (fd < 0)
 		return NULL;
+	if (fstat(fd, &st) < 0)
+		st = (struct stat){ 0 };
+	*which = (struct config_open){ st.st_dev, st.st_ino };
 	text = xmalloc(size);
 	while ((n = read(fd, text + len, size - len - 1)) != 0) {
 		if (n < 0 && errno == EINTR)
@@ -129,6 +139,36 @@ static int directory_len(const char *path)
 	return slash ? (int)(slash - path) + 1 : 0;
 }
 
+/* Of the directory that glob() could not read; loop thread. */
+static int glob_errno;
+
+static int on_glob_error(const char *path, int code)
+{
+	(void)path;
+	glob_errno = code;
+	return code != ENOENT;
+}
+
+/* All that match, in order; that nothing does is no mistake. */
+static int include_matches(
+    struct config_reader *r, unsigned line, const char *path, unsigned depth)
+{
+	glob_t found = { 0 };
+	int rc = 0, failed = glob(path, 0, on_glob_error, &found);
+
+	for (size_t i = 0; failed == 0 && i < found.gl_pathc; i++)
+		if (read_into(r, line, found.gl_pathv[i], depth + 1) < 0)
+			rc = -1;
+	if (failed != 0 && failed != GLOB_NOMATCH) {
+		config_error(r, line, "cannot look for %.300s: %s", path,
+		    failed == GLOB_NOSPACE ? strerror(ENOMEM)
+					   : strerror(glob_errno));
+		rc = -1;
+	}
+	globfree(&found);
+	return rc;
+}
+
 /* The files that `name`, found in file `from` at `line`, stands for. */
 static int include(struct config_reader *r, const char *from, unsigned line,
     struct slice name, unsigned depth)
@@ -136,20 +176,9 @@ static int include(struct config_reader *r, const char *from, unsigned line,
 	bool absolute = name.len > 0 && name.ptr[0] == '/';
 	char *path = xasprintf("%.*s%.*s", absolute ? 0 : directory_len(from),
 	    from, (int)name.len, name.ptr);
-	glob_t found = { 0 };
-	int rc = 0;
+	int rc = strpbrk(path, "*?[") ? include_matches(r, line, path, depth)
+				      : read_into(r, line, path, depth + 1);
 
-	if (!strpbrk(path, "*?[")) {
-		rc = read_into(r, line, path, depth + 1);
-		goto out;
-	}
-	if (glob(path, 0, NULL, &found) == 0)
-		for (size_t i = 0; i < found.gl_pathc; i++)
-			if (read_into(r, line, found.gl_pathv[i], depth + 1) <
-			    0)
-				rc = -1;
-out:
-	globfree(&found);
 	free(path);
 	return rc;
 }
@@ -213,27 +242,65 @@ static int expand(
 	return rc;
 }
 
+/* Is the file that was opened last one of those that asked for it? */
+static bool is_loop(const struct config_source *s, unsigned depth)
+{
+	for (unsigned i = 0; i < depth; i++)
+		if (s->open[i].dev == s->open[depth].dev &&
+		    s->open[i].ino == s->open[depth].ino)
+			return true;
+	return false;
+}
+
+/* A file's text, if it may be had here; NULL after telling why not. */
+static char *read_file(
+    struct config_reader *r, unsigned line, const char *path, unsigned depth)
+{
+	struct config_source *s = &r->source;
+	char *text;
+
+	if (depth > MAX_DEPTH) {
+		config_error(r, line, "%s: includes nest deeper than %d", path,
+		    MAX_DEPTH);
+		return NULL;
+	}
+	/* Enough is told when it is too many. */
+	if (s->n_files > MAX_FILES) {
+		if (!s->too_many)
+			config_error(r, line,
+			    "%s: more than %d files are included", path,
+			    MAX_FILES);
+		s->too_many = true;
+		return NULL;
+	}
+	text = slurp(path, &s->open[depth]);
+	if (!text) {
+		config_error(r, line, "cannot read %s: %s%s%s%s", path,
+		    errno == EILSEQ ? "it is no text, it has a NUL byte"
+				    : strerror(errno),
+		    errno == EISDIR ? "; write \"" : "",
+		    errno == EISDIR ? path : "",
+		    errno == EISDIR ? "/*.conf\" for the files in it" : "");
+	} else if (is_loop(s, depth)) {
+		config_error(r, line,
+		    "%s is included by itself, here or by way of others", path);
+		explicit_bzero(text, strlen(text));
+		free(text);
+		text = NULL;
+	}
+	return text;
+}
+
 /* Appends a file to the source; `line` is where it was asked for. */
 static int read_into(
     struct config_reader *r, unsigned line, const char *path, unsigned depth)
 {
 	struct config_source *s = &r->source;
-	char *text = NULL;
-	int rc = -1;
+	char *text = read_file(r, line, path, depth);
+	int rc;
 
-	if (depth > MAX_DEPTH) {
-		config_error(r, line,
-		    "includes nest deeper than %d: does %s include itself?",
-		    MAX_DEPTH, path);
-		goto out;
-	}
-	text = slurp(path);
-	if (!text) {
-		config_error(r, line, "cannot read %s: %s", path,
-		    errno == EILSEQ ? "it is no text, it has a NUL byte"
-				    : strerror(errno));
-		goto out;
-	}
+	if (!text)
+		return -1;
 	s->files = xrealloc(s->files, (s->n_files + 1) * sizeof(*s->files));
 	s->files[s->n_files++] = xstrdup(path);
 	/* The line that has just begun is its first. */
@@ -242,15 +309,15 @@ static int read_into(
 	rc = expand(r, path, text, depth);
 	if (s->len > 0 && s->text[s->len - 1] != '\n')
 		append(s, "\n", 1);
-out:
-	if (text)
-		explicit_bzero(text, strlen(text));
+	explicit_bzero(text, strlen(text));
 	free(text);
 	return rc;
 }
 
 int config_source_read(struct config_reader *r, const char *file)
 {
+	if (strcmp(file, CONFIG_STDIN) == 0)
+		file = stdin_name;
 	/* For the message when it cannot even be opened. */
 	r->source.files = xmalloc(sizeof(*r->source.files));
 	r->source.files[r->source.n_files++] = xstrdup(file);

@@ -3,7 +3,8 @@
  * text that config_source.c put together.
  *
  * Integers are looked at because libconfig 1.5 truncates them silently:
- * 5000000000 would arrive as 705032704.
+ * 5000000000 would arrive as 705032704.  It drops \x00 from strings as
+ * silently.
  *
  * A password in the file is taken out of the text and kept with its key: the
  * scanner, the tree and the string buffers of libconfig are freed as they are.
@@ -147,14 +148,44 @@ static void report_number(struct config_reader *r, struct walk *w, int bits)
 		r->spots[key].bad = true;
 }
 
-void config_source_check_numbers(struct config_reader *r)
+/* Is there a \x00 in the string, outside of an escaped backslash? */
+static bool has_nul(struct slice token)
+{
+	for (size_t i = 0; i + 3 < token.len; i++) {
+		if (token.ptr[i] != '\\')
+			continue;
+		if (memcmp(token.ptr + i + 1, "x00", 3) == 0)
+			return true;
+		i++;
+	}
+	return false;
+}
+
+static void report_nul(struct config_reader *r, struct walk *w)
+{
+	int key = key_of(w);
+
+	config_error(r, w->line,
+	    "'%s': \\x00 cannot be part of a string; write \\\\ for a "
+	    "backslash",
+	    w->name);
+	if (key >= 0)
+		r->spots[key].bad = true;
+}
+
+void config_source_check_tokens(struct config_reader *r)
 {
 	struct walk w = { .next = r->source.text, .line = 1 };
 	int bits;
 
-	while (walk_on(&w))
-		if (w.token.ptr[0] != '"' && truncated(w.token, &bits))
+	while (walk_on(&w)) {
+		if (w.token.ptr[0] == '"') {
+			if (has_nul(w.token))
+				report_nul(r, &w);
+		} else if (truncated(w.token, &bits)) {
 			report_number(r, &w, bits);
+		}
+	}
 }
 
 static bool is_blank(char c)

@@ -33,6 +33,12 @@ void config_value_bad(struct config_reading *in, const char *fmt, ...)
 	in->failed = true;
 }
 
+static bool takes_string(enum config_type type)
+{
+	return type != CONFIG_BOOL && type != CONFIG_INTEGER &&
+	    type != CONFIG_REAL;
+}
+
 void config_value_bad_type(struct config_reading *in)
 {
 	static const char *const wanted[] = {
@@ -52,7 +58,9 @@ void config_value_bad_type(struct config_reading *in)
 				 "( { match = \"...\"; address = \"...\"; } )",
 	};
 
-	config_value_bad(in, "must be %s", wanted[in->key->type]);
+	config_value_bad(in, "must be %s%s", wanted[in->key->type],
+	    in->quoted && !takes_string(in->key->type) ? ", without quotes"
+						       : "");
 }
 
 static void format_amount(
@@ -163,25 +171,37 @@ static void read_enum(
     struct config_reading *in, const config_setting_t *s, int *field)
 {
 	char list[128] = "";
+	const char *text, *near = NULL;
+	unsigned best = 3; /* letters; more is another word */
 	size_t len = 0;
 
 	if (config_setting_type(s) != CONFIG_TYPE_STRING) {
 		config_value_bad_type(in);
 		return;
 	}
+	text = config_setting_get_string(s);
 	for (int i = 0; in->key->choices[i]; i++) {
 		const char *choice = in->key->choices[i];
+		unsigned d = config_distance(choice, text);
 
-		if (strcmp(choice, config_setting_get_string(s)) == 0) {
+		if (d == 0) {
 			*field = i;
 			return;
+		}
+		/* "warn", "INFO" */
+		if (*text && strncasecmp(choice, text, strlen(text)) == 0)
+			d = 1;
+		if (d < best && d < strlen(choice)) {
+			best = d;
+			near = choice;
 		}
 		len += (size_t)snprintf(list + len, sizeof(list) - len,
 		    "%s\"%s\"", i ? ", " : "", choice);
 		ASSERT(len < sizeof(list));
 	}
-	config_value_bad(in, "must be one of %s, not \"%.80s\"", list,
-	    config_setting_get_string(s));
+	config_value_bad(in, "must be one of %s, not \"%.80s\"%s%s%s", list,
+	    text, near ? "; did you mean \"" : "", near ? near : "",
+	    near ? "\"?" : "");
 }
 
 /* A copy of the string that s is, or NULL after telling what is wrong. */
@@ -243,7 +263,12 @@ void config_value_read(struct config_reader *r, const struct config_key *key,
     const config_setting_t *s)
 {
 	size_t index = (size_t)(key - config_keys);
-	struct config_reading in = { r, key, r->spots[index].line, false };
+	struct config_reading in = {
+		.r = r,
+		.key = key,
+		.line = r->spots[index].line,
+		.quoted = config_setting_type(s) == CONFIG_TYPE_STRING,
+	};
 	void *field = field_of(r->config, key);
 
 	switch (key->type) {

@@ -30,6 +30,7 @@
 static const char usage_text[] =
     "usage: sesrelayd [-c FILE] [-t] [-T] [-v] [-V]\n"
     "  -c FILE  configuration (default " CONFIG_DEFAULT_FILE ")\n"
+    "           with -t and -T, - is standard input\n"
     "  -t       check configuration, credentials, spool and CA file\n"
     "  -T       print the effective configuration\n"
     "  -v       log more (twice: everything)\n"
@@ -94,6 +95,12 @@ static void read_arguments(int argc, char **argv, struct arguments *args)
 			fputs(usage_text, stderr);
 			exit(EX_USAGE);
 		}
+	}
+	if (args->what == RUN && strcmp(args->file, CONFIG_STDIN) == 0) {
+		fputs("sesrelayd: -c - goes with -t or -T: a daemon has to "
+		      "read its file again\n",
+		    stderr);
+		exit(EX_USAGE);
 	}
 	if (optind < argc) {
 		fprintf(stderr, "sesrelayd: what is '%s'?\n%s", argv[optind],

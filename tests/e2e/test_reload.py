@@ -3,11 +3,12 @@
 import json
 import pathlib
 import re
+import subprocess
 import sys
 
 import pytest
 
-from harness import ROOT, wait_until
+from harness import BUILD, ROOT, wait_until
 
 sys.path.insert(0, str(ROOT / "tests/bench"))
 
@@ -156,3 +157,29 @@ def test_log_level_at_run_time(sesd, relay):
     assert r.ctl_json("log-level")[0] == {"log_level": "info"}
     done = r.run_ctl("log-level", "loud")
     assert done.returncode == 64 and "error, warning, info" in done.stderr
+
+
+# --- -t and -T by themselves ---
+
+def sesrelayd(*args, stdin=""):
+    return subprocess.run([str(BUILD / "sesrelayd"), *args], input=stdin,
+                          capture_output=True, text=True, timeout=60)
+
+
+def test_dump_is_a_configuration(relay, directory):
+    r = relay(start=False, config={
+        "ses.region": '"eu-west-1"', "ses.tags": '[ "a=b" ]',
+        "rewrite.senders":
+            '( { match = "*"; address = "noreply@example.com"; } )'})
+    first = sesrelayd("-T", "-c", str(r.config_file))
+    assert first.returncode == 0 and 'tags = [ "a=b" ]' in first.stdout
+    second = sesrelayd("-T", "-c", "-", stdin=first.stdout)
+    assert second.returncode == 0, second.stderr
+    assert second.stdout == first.stdout
+    assert sesrelayd("-t", "-c", "-", stdin=first.stdout).returncode == 0
+    broken = sesrelayd("-t", "-c", "-", stdin="\nlog: { level = 5; };\n")
+    assert broken.returncode == 78
+    assert broken.stderr.startswith(
+        "(standard input):2: 'log.level' must be a string in quotes\n")
+    # A daemon could not read it again.
+    assert sesrelayd("-c", "-", stdin=first.stdout).returncode == 64

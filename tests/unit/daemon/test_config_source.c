@@ -194,10 +194,11 @@ static void test_places_in_includes(void **state)
 	assert_has(message, "many-2: Is a directory");
 	free(message);
 
-	put("b.inc", "\n@include \"b.inc\"\n");
-	message = must_fail("@include \"b.inc\"\n");
-	assert_has(message, "b.inc:2: includes nest deeper than 10");
-	assert_int_equal(n_lines(message), 1);
+	/* A directory: what to write instead. */
+	message = must_fail("\n\n@include \"many-2\"\n");
+	assert_has(message, "c.conf:3: cannot read ");
+	assert_has(message, "many-2: Is a directory; write \"");
+	assert_has(message, "many-2/*.conf\" for the files in it");
 	free(message);
 
 	put("b.inc", "log: { level = \"info };");
@@ -209,6 +210,205 @@ static void test_places_in_includes(void **state)
 	message = must_fail("\n@include \"b.inc\"\n");
 	assert_has(message, "b.inc:1: syntax error");
 	free(message);
+}
+
+static void test_loops(void **state)
+{
+	char *message, *path, name[32], text[64];
+
+	(void)state;
+	put("b.inc", "\n@include \"b.inc\"\n");
+	message = must_fail("@include \"b.inc\"\n");
+	assert_has(message, "b.inc:2: ");
+	assert_has(message, "/b.inc is included by itself");
+	assert_int_equal(n_lines(message), 1);
+	free(message);
+
+	/* By way of another, and by another name. */
+	put("b.inc", "@include \"d.inc\"\n");
+	path = fill("%D/d.inc");
+	put("e.inc", "log: { level = \"info\"; };\n@include \"b.inc\"\n");
+	message = fill("%D/e.inc");
+	assert_int_equal(symlink(message, path), 0);
+	free(message);
+	free(path);
+	message = must_fail("@include \"b.inc\"\n");
+	assert_has(message, "d.inc:2: ");
+	assert_has(message, "/b.inc is included by itself");
+	assert_int_equal(n_lines(message), 1);
+	free(message);
+
+	/* Twenty of a directory that include each other would be 20! files. */
+	path = fill("%D/conf.d");
+	assert_int_equal(mkdir(path, 0700), 0);
+	free(path);
+	for (int i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "conf.d/%02d.conf", i);
+		put(name, "@include \"*.conf\"\n");
+	}
+	message = must_fail("@include \"conf.d/*.conf\"\n");
+	assert_has(message, "more than 1000 files are included");
+	assert_has(message, "includes nest deeper than 10");
+	free(message);
+
+	/* Ten deep are fine. */
+	for (int i = 0; i < 10; i++) {
+		snprintf(name, sizeof(name), "deep%d", i);
+		snprintf(text, sizeof(text), "@include \"deep%d\"\n", i + 1);
+		put(name, i < 9 ? text : SES);
+	}
+	config_free(must_load("@include \"deep0\"\n"));
+	put("deep9", "@include \"deep10\"\n");
+	put("deep10", SES);
+	message = must_fail("@include \"deep0\"\n");
+	assert_has(message, "deep10: includes nest deeper than 10");
+	free(message);
+}
+
+/* Pieces of a group add up, in one file and in several. */
+static void test_groups_in_pieces(void **state)
+{
+	struct config *c;
+	char *message;
+
+	(void)state;
+	put("one", "log: { name = \"one\"; };\nspool: { max_messages = 9; };");
+	put("two", "log : # {\n { level = \"debug\" }");
+	c = must_load(
+	    SES "log = { format = \"json\"; };\n"
+		"ses: { password = \"a\\\"b\"; tags = [ \"t=1\" ]; };\n"
+		"@include \"one\"\n@include \"two\"\n"
+		"rewrite: { senders = ( { match = \"a\"; address = "
+		"\"b@c.de\" }, { match = \"d\"; address = \"e@f.gh\" }"
+		" ); }; rewrite: { default_domain = \"i.jk\" };\n");
+	assert_string_equal(c->log.name, "one");
+	assert_int_equal(c->log.level, LOG_LEVEL_DEBUG);
+	assert_int_equal(c->log.format, LOG_FORMAT_JSON);
+	assert_int_equal(c->spool.max_messages, 9);
+	assert_string_equal(c->ses.password, "a\"b");
+	assert_int_equal(c->ses.tags.n, 1);
+	assert_int_equal(c->rewrite.senders.n, 2);
+	assert_string_equal(c->rewrite.default_domain, "i.jk");
+	config_free(c);
+
+	/* Set twice: both places; and the rest is looked at all the same. */
+	put("two", "\nlog /* { */ : { name = \"two\"; nam = \"x\"; };\n");
+	message = must_fail("log: { level = \"info\";\n"
+			    "  level = \"debug\"; };\n" SES
+			    "@include \"one\"\n@include \"two\"\n"
+			    "spool: { max_size = true; }; spool: {\n\n"
+			    "max_size = 5000000000; };\n");
+	assert_has(message, "c.conf:2: 'log.level' is set already at ");
+	assert_has(message, "/c.conf:1; a key may be set once\n");
+	assert_has(message, "two:2: 'log.name' is set already at ");
+	assert_has(message, "/one:1; a key");
+	assert_has(message,
+	    "two:2: unknown key 'log.nam'; did you mean "
+	    "'log.name'?");
+	assert_has(message, "c.conf:8: 'spool.max_size': 5000000000");
+	assert_has(message, "c.conf:8: 'spool.max_size' is set already at");
+	assert_int_equal(n_lines(message), 5);
+	free(message);
+
+	/* Nobody can write the mark. */
+	message = must_fail(SES "log***7: { };\nbar = 1;\nbar = 2;\n");
+	assert_has(message,
+	    "c.conf:3: unknown key 'bar'\nc.conf:4: unknown key"
+	    " 'bar'");
+	free(message);
+}
+
+static void test_unreadable_directory(void **state)
+{
+	char *path = fill("%D/closed"), *message;
+
+	(void)state;
+	assert_int_equal(mkdir(path, 0700), 0);
+	put("closed/a.conf", "log: { level = \"debug\"; };");
+	put("not-a-directory", "");
+	/* What is not there is no mistake, what cannot be looked at is. */
+	config_free(must_load(SES "@include \"none/*.conf\"\n"));
+	if (geteuid() == 0) {
+		/* Root may read all: a name that no directory can have. */
+		char *name = xmalloc(5000);
+
+		memset(name, 'x', 4999);
+		name[4999] = '\0';
+		free(path);
+		path = xasprintf("%s@include \"%s/*.conf\"\n", SES, name);
+		message = must_fail(path);
+		assert_has(message, "c.conf:2: cannot look for ");
+		assert_has(message, ": File name too long");
+		free(name);
+	} else {
+		assert_int_equal(chmod(path, 0), 0);
+		message = must_fail(SES "@include \"closed/*.conf\"\n");
+		assert_has(message, "c.conf:2: cannot look for ");
+		assert_has(message, "closed/*.conf: Permission denied");
+		assert_int_equal(chmod(path, 0700), 0);
+	}
+	free(message);
+	free(path);
+}
+
+/* libconfig would shorten the string and say nothing. */
+static void test_nul_in_strings(void **state)
+{
+	char *message = must_fail(SES "rewrite: { default_domain = "
+				      "\"example\\x00.com\"; };\n");
+
+	(void)state;
+	assert_string_equal(message,
+	    "c.conf:2: 'rewrite.default_domain': \\x00 cannot be part of a "
+	    "string; write \\\\ for a backslash");
+	free(message);
+	/* A backslash, and then x00. */
+	message = must_fail(SES "log: { name = \"a\\\\x00\"; };\n");
+	assert_has(message, "'log.name' must be up to 32 letters");
+	free(message);
+}
+
+static void test_syntax_hints(void **state)
+{
+	static const struct {
+		const char *text, *hint;
+	} rows[] = {
+		{ "smtp: { accept_any_auth = yes; };", "write true or false" },
+		{ "smtp: { accept_any_auth: Off }", "write true or false" },
+		{ "smtp: { timeout = 5m; };",
+		    "a value with a unit stands in "
+		    "double quotes" },
+		{ "smtp: { listen = 127.0.0.1:25; };",
+		    "a string stands in double quotes" },
+		{ "log: { level = debug; };", "a string stands in double" },
+		{ "log: { level = 'debug'; };", "not in single ones" },
+		{ "log: { level = \xe2\x80\x9c"
+		  "debug\xe2\x80\x9d; };",
+		    "typographic" },
+		{ "spool: { directory = /var/spool/x; };",
+		    "a string stands in double quotes" },
+		{ "[smtp]\ntimeout = 5", "not \"[name]\"" },
+		{ "smtp.timeout = 5;", "in its group without a dot" },
+		{ "smtp: { timeout = ; };", "look here and at the line" },
+		{ "smtp: {\n timeout \"5m\";\n};",
+		    "a = between key and value" },
+		{ "log: { }; @include \"x\"\n", "look here and at" },
+		{ "  @include x.conf\n", "@include \"FILE\"" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		char *text = xasprintf("%s%s", SES, rows[i].text);
+		char *message = must_fail(text);
+
+		if (!strstr(message, rows[i].hint) ||
+		    !strstr(message, ": syntax error: "))
+			fail_msg("%s gives:\n%s", rows[i].text, message);
+		assert_true(strncmp(message, "c.conf:2", 8) == 0 ||
+		    strncmp(message, "c.conf:3", 8) == 0);
+		free(message);
+		free(text);
+	}
 }
 
 static void test_unreadable(void **state)
@@ -246,6 +446,11 @@ int main(void)
 		TEST(test_truncated_numbers),
 		TEST(test_includes),
 		TEST(test_places_in_includes),
+		TEST(test_loops),
+		TEST(test_groups_in_pieces),
+		TEST(test_unreadable_directory),
+		TEST(test_nul_in_strings),
+		TEST(test_syntax_hints),
 		TEST(test_unreadable),
 	};
 

@@ -137,13 +137,26 @@ static void test_bad_values(void **state)
 		{ "spool: { max_size = \"10000000T\"; };",
 		    "'spool.max_size' must be a size" },
 		{ "smtp: { max_sessions = \"1\"; };",
-		    "'smtp.max_sessions' must be an integer" },
+		    "'smtp.max_sessions' must be an integer, without quotes" },
 		{ "smtp: { max_sessions = 1.0; };",
 		    "'smtp.max_sessions' must be an integer" },
 		{ "smtp: { accept_any_auth = 1; };",
 		    "'smtp.accept_any_auth' must be true or false" },
 		{ "smtp: { accept_any_auth = \"true\"; };",
-		    "'smtp.accept_any_auth' must be true or false" },
+		    "'smtp.accept_any_auth' must be true or false, without "
+		    "quotes" },
+		{ "log: { target = \"sylog\"; };",
+		    "'log.target' must be one of \"auto\", \"stderr\", "
+		    "\"journal\", \"syslog\", not \"sylog\"; did you mean "
+		    "\"syslog\"?" },
+		{ "log: { level = \"warn\"; };",
+		    "'log.level' must be one of \"error\", \"warning\", "
+		    "\"info\", \"debug\", not \"warn\"; did you mean "
+		    "\"warning\"?" },
+		{ "log: { level = \"INFO\"; };",
+		    "'log.level' must be one of \"error\", \"warning\", "
+		    "\"info\", \"debug\", not \"INFO\"; did you mean "
+		    "\"info\"?" },
 		{ "delivery: { rate = \"5\"; };",
 		    "'delivery.rate' must be a number" },
 		{ "spool: { directory = 5; };",
@@ -245,9 +258,10 @@ static void test_bad_values(void **state)
 		/* syntax */
 		{ "smtp: { timeout = \"5s };", "this string has no end" },
 		{ "/* smtp: { };", "this comment has no end" },
-		{ "smtp: { timeout = yes; };", "syntax error: look here" },
+		{ "smtp: { timeout = yes; };",
+		    "syntax error: write true or false" },
 		{ "smtp: { timeout = 1; timeout = 2; };",
-		    "duplicate setting name" },
+		    "'smtp.timeout' is set already at " },
 		{ "http: { listen = ( 1; };", "syntax error" },
 	};
 
