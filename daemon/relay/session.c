@@ -163,7 +163,7 @@ static void take_line(struct session *s, struct slice line, bool bare_lf)
 	 * have been all that was here. */
 	if (bare_lf && s->inbound->options.server.reject_bare_newline) {
 		if (!server_on_line_head(&s->server, line, &out))
-			server_on_bare_newline(&s->server, &out);
+			server_on_bare_newline(&s->server, line, &out);
 	} else
 		server_on_line(&s->server, line, &intake, &out);
 	session_reply(s, &out);

@@ -351,6 +351,13 @@ static bool has_control(struct slice line)
 	return false;
 }
 
+/* However it was refused, what was sent behind it is meant as content. */
+static void check_data(enum command_verb verb, struct server_out *out)
+{
+	if (verb == COMMAND_DATA && out->code >= 400)
+		out->effect = SERVER_NO_DATA;
+}
+
 static void run_command(struct server *s, const struct server_turn *t)
 {
 	const struct cell *cell = &table[t->command.verb][s->state];
@@ -360,8 +367,6 @@ static void run_command(struct server *s, const struct server_turn *t)
 	else
 		server_reply(
 		    t->out, SERVER_REPLY, cell->code, "%s", cell->text);
-	if (t->command.verb == COMMAND_DATA && t->out->code >= 400)
-		t->out->effect = SERVER_NO_DATA;
 	count_idle(s, t->command.verb, t->out);
 }
 
@@ -381,6 +386,7 @@ void server_on_line(struct server *s, struct slice line,
 			    "5.5.2 Control characters in a command");
 		else
 			run_command(s, &t);
+		check_data(t.command.verb, out);
 	}
 	count_errors(s, out);
 }
@@ -403,12 +409,18 @@ void server_on_long_line(struct server *s, struct server_out *out)
 	count_errors(s, out);
 }
 
-void server_on_bare_newline(struct server *s, struct server_out *out)
+void server_on_bare_newline(
+    struct server *s, struct slice line, struct server_out *out)
 {
+	struct command command;
+
 	ASSERT(s->state < SERVER_N_LINE_STATES);
-	s->auth_pending = false;
 	server_reply(out, SERVER_REPLY, 501,
 	    "5.5.2 Lines end in CRLF, this one in LF alone");
+	command_parse(line, &command);
+	if (!s->auth_pending)
+		check_data(command.verb, out);
+	s->auth_pending = false;
 	count_errors(s, out);
 }
 

@@ -135,7 +135,8 @@ void server_on_line(struct server *s, struct slice line,
 bool server_on_line_head(
     struct server *s, struct slice head, struct server_out *out);
 /* A line that ended in LF alone, where reject_bare_newline is set: 501 5.5.2 */
-void server_on_bare_newline(struct server *s, struct server_out *out);
+void server_on_bare_newline(
+    struct server *s, struct slice line, struct server_out *out);
 /* A line that is longer than SERVER_LINE_MAX: 500 5.5.2 (once a line). */
 void server_on_long_line(struct server *s, struct server_out *out);
 /*

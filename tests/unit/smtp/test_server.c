@@ -704,8 +704,15 @@ static void test_refused_data_is_told_from_other_refusals(void **state)
 	assert_int_equal(f->out.effect, SERVER_NO_DATA);
 	say(f, "MAIL FROM:<a@b>", "503 ");
 	assert_int_equal(f->out.effect, SERVER_REPLY);
+	/* Whatever it is refused for. */
+	say(f, "DATA \x01", "501 5.5.2 ");
+	assert_int_equal(f->out.effect, SERVER_NO_DATA);
+	server_on_bare_newline(&f->server, slice_str("data"), &f->out);
+	assert_int_equal(f->out.effect, SERVER_NO_DATA);
+	server_on_bare_newline(&f->server, slice_str("DATE"), &f->out);
+	assert_int_equal(f->out.effect, SERVER_REPLY);
 	/* They count as the others do. */
-	for (int i = 2; i < SERVER_MAX_ERRORS - 1; i++)
+	for (int i = 5; i < SERVER_MAX_ERRORS - 1; i++)
 		say(f, "DATA now", "501 ");
 	say(f, "DATA now", "421 4.7.0 ");
 	assert_int_equal(f->out.effect, SERVER_CLOSE);
