@@ -227,11 +227,14 @@ static void go_on(void *ctx)
 		resume(c->answer);
 }
 
-static void client_close(struct control_client *c)
+static void client_end(struct control_client *c, bool flush)
 {
 	if (c->conn == NULL)
 		return;
-	conn_close(c->conn);
+	if (flush)
+		conn_close_after_flush(c->conn);
+	else
+		conn_close(c->conn);
 	c->conn = NULL;
 	/* An answer that waits for the client, or its turn, has to see that. */
 	if (c->resume != NULL) {
@@ -242,6 +245,11 @@ static void client_close(struct control_client *c)
 		TAILQ_REMOVE(&c->control->clients, c, link);
 		loop_defer(c->daemon->loop, client_free, c);
 	}
+}
+
+static void client_close(struct control_client *c)
+{
+	client_end(c, false);
 }
 
 void control_done(struct control_client *c)
@@ -263,8 +271,12 @@ static void serve(struct control_client *c)
 	while (c->conn != NULL && !c->busy &&
 	    (rc = conn_read_line(c->conn, LINE_MAX_BYTES, &line, NULL)) == 1)
 		run_line(c, line);
-	if (rc < 0)
-		client_close(c);
+	if (rc >= 0)
+		return;
+	/* What was asked before has its answers. */
+	control_error(
+	    c, EX_USAGE, "a request is at most %d bytes long", LINE_MAX_BYTES);
+	client_end(c, true);
 }
 
 static void on_readable(void *ctx)

@@ -31,7 +31,8 @@
  *   trace TEXT      {"id", "time", "event", ...} each, message by message
  *   reload          reads the configuration; {"message": "..."}
  *
- * What could not be done for one of several is {"id", "error", "code"}.  While
+ * A request of more than 4096 bytes is answered with ERR, and is the last of the
+ * connection.  What could not be done for one of several is {"id", "error", "code"}.  While
  * an answer takes long, {"progress": n} comes twice a second.
  *
  * It answers whatever the state of mail is.  Writers are logged by uid; what

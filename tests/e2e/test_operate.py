@@ -115,6 +115,19 @@ def test_delete_all_lasts_over_a_kill(sesd, relay):
     assert f"{ids[7]}: deleted by uid {os.getuid()}" in r.log()
 
 
+def test_a_request_that_is_too_long(sesd, relay):
+    """It is told, and takes no answer with it that was asked for before."""
+    r = relay(sesd())
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(30)
+        s.connect(str(r.control))
+        s.sendall(b"count\n" * 3 + b"show " + b"A" * 4200 + b"\ncount\n")
+        answer = b"".join(iter(lambda: s.recv(4096), b""))
+    assert answer.decode().splitlines() == ['{"messages":0}', "OK"] * 3 + [
+        "ERR 64 a request is at most 4096 bytes long"]
+    assert r.count() == 0
+
+
 def test_delete_all_asks(sesd, relay):
     s, r, ids = held_back(sesd, relay, 2)
     done = r.run_ctl("delete", "--all")
