@@ -177,6 +177,8 @@ $(fuzz_targets): $(B)/fuzz/fuzz-%: $(B)/tests/fuzz/fuzz_%.o $(B)/fuzz.a \
 # These drive the relay without net/.
 $(foreach n,client server,$(B)/fuzz/replay-$(n) $(B)/fuzz/fuzz-$(n)): \
 	$(B)/tests/fuzz/fake_conn.o
+$(B)/fuzz/replay-sendmail $(B)/fuzz/fuzz-sendmail: \
+	$(patsubst %,$(B)/daemon/cli/sendmail_%.o,address args header lines)
 .PHONY: build-fuzz
 build-fuzz: $(fuzz_targets)
 

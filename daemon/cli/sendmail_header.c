@@ -88,11 +88,18 @@ static void keep(struct sendmail_header *h, struct slice field)
 	h->kept_len += field.len;
 }
 
+/* "From : a@b" is none: a blank may stand before the colon of a field. */
+static bool is_mbox_line(struct slice line)
+{
+	return name_len(line) == 0 &&
+	    (slice_has_prefix(line, "From ") ||
+		slice_has_prefix(line, ">From "));
+}
+
 /* Fields up to what is none; the empty line belongs to the block. */
 static void read_fields(struct sendmail_header *h, struct slice content)
 {
-	if (slice_has_prefix(content, "From ") ||
-	    slice_has_prefix(content, ">From "))
+	if (is_mbox_line(slice_of(content.ptr, line_len(content))))
 		h->len = line_len(content);
 	for (;;) {
 		struct slice rest = from(content, h->len), field;

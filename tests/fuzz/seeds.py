@@ -285,3 +285,24 @@ for i, text in enumerate((
         "A: a, A@example.net, \"q\"@b\n", "nocolon\n", ": x\n")):
     seed("aliases", str(i), "\x01" + text)
     seed("aliases", f"{i}-bare", "\x00" + text)
+
+# --- sendmail: options, how to cut, arguments, the caller's name, its input ---
+
+for i, (arguments, name, text) in enumerate((
+        ("-t -i", "Full Name", LEGACY),
+        ("-oi -f a@b.example -- c@d.example", "A. \"B\" C", "Subject: x\n\ny\n"),
+        ("-FName -fuser root,b@c (x) <d@e>", "\xc3\xa4\xff" * 30,
+         "From root Mon Jan  1\nTo: g: a@b, \"c d\"@e (f);, <@r:h@i>\n\nx\r.\n"),
+        ("-bs", "", "\r\n\r\r.\r\n"), ("-bp", "a\\b", "no header\n.\nmore\n"),
+        ("-q15m -bd -O IgnoreDots=true -v", "x", "To: a\r b@c\n d\0\n\na\rb\n"),
+        ("a@b c@d \\root", "x", "Resent-To: a\nResent-Bcc: b\nTo: c\n\n"),
+        ("-x --", "", "Cc: a@b; c@d e@f\nBcc: <>\n\n"),
+        ("-t", "x", "To: \"a\nb@c" + " (" * 40 + "\n\n"),
+        ("-i", "x", "From : a@b\nTo : c@d . e\n\n"))):
+    for options in 0, 3, 5:
+        seed("sendmail", f"{i}-{options}",
+             f"{chr(options)}\x0b{arguments}\n{name}\n{text}")
+(CORPUS.parent / "dict" / "sendmail.dict").write_text("".join(
+    f'"{word}"\n' for word in """To: Cc: Bcc: From: Date: Message-ID: Resent-To:
+Resent-Cc: Resent-Bcc: -oi -f -F -t -bp -bs -bi -bv -O IgnoreDots= -q -N -R -V
+@b.example \\x0d\\x0a \\x0a.\\x0a <a@b> \\x22a\\x22@b <@c:a@b> (x) g:a@b;""".split()))

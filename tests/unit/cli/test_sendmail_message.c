@@ -279,6 +279,9 @@ static const struct {
 	{ "From a@b Sat Nov 21\r\nfrom: a@b\r\ndate: d\r\nmessage-id: <i>\r\n"
 	  "\r\n",
 	    "from: a@b\r\ndate: d\r\nmessage-id: <i>\r\n\r\n|", "" },
+	/* That is no line of an mbox. */
+	{ "From : a@b\r\nDate: d\r\nMessage-ID: <i>\r\n\r\n",
+	    "From : a@b\r\nDate: d\r\nMessage-ID: <i>\r\n\r\n|", "" },
 	{ "From: a@b\r\nDate: d\r\nMessage-Id: <i>\r\nbcc: x@y,\r\n\tz@y\r\n"
 	  "To: t@y\r\nBCC : w@y\r\nResent-Bcc-X: q\r\nX-Bcc: r\r\n\r\n",
 	    "From: a@b\r\nDate: d\r\nMessage-Id: <i>\r\nTo: t@y\r\n"
