@@ -204,7 +204,7 @@ def merge(name):
     kept = {p.name for p in new.iterdir()}
     with open(WORK / name / "merge.log", "w", encoding="utf-8") as log:
         # By edges alone: counts of them want thousands of inputs.
-        status = libfuzzer(name, log, "-merge=1", "-use_counters=0",
+        status = libfuzzer(name, log, "-set_cover_merge=1", "-use_counters=0",
                            f"-max_len={MERGED_BYTES}", str(new),
                            str(WORK / name / "corpus"))
     if status != 0:
