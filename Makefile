@@ -381,6 +381,7 @@ lint-man: $(B)/sesrelayd
 	@mandoc -T lint -W warning man/* && echo "mandoc: ok"
 	@bash tests/lint/keys-documented.sh $(B)/sesrelayd
 	@bash tests/lint/spool-documented.sh && echo "spool-documented: ok"
+	@bash tests/lint/fields-documented.sh && echo "fields-documented: ok"
 # Both compilers, no warning.
 lint-clang:
 	@$(MAKE) --no-print-directory -j$(jobs) CC=clang WERROR=1 programs \

@@ -211,6 +211,10 @@ static void note(void *ctx, const struct rewrite_change *change)
 	fputs("  ", stdout);
 	ctl_put(stdout, change->field);
 	printf("%s%s\n", change->field[0] != '\0' ? ": " : "", change->what);
+	if (rewrite_change_is_remark(change)) {
+		put_field("    ", change->after);
+		return;
+	}
 	put_field("    - ", change->before);
 	put_field("    + ", change->after);
 }

@@ -47,6 +47,7 @@ struct session {
 	size_t header_held; /* bytes that it keeps, at the most */
 	char
 	    rewritten[160]; /* names of fields that were altered, for the log */
+	char remark[160]; /* the first thing wrong with it that stays */
 	bool broke_signature;
 	uint64_t content_len; /* as the client sent it, without our header */
 	enum server_content verdict; /* OK until something is wrong with it */

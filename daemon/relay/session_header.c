@@ -49,6 +49,12 @@ static void note(void *ctx, const struct rewrite_change *change)
 	size_t room = sizeof s->rewritten - used;
 	const char *name = change->field[0] != '\0' ? change->field : "layout";
 
+	if (rewrite_change_is_remark(change)) {
+		if (s->remark[0] == '\0')
+			snprintf(s->remark, sizeof s->remark, "%s: %s", name,
+			    change->what);
+		return;
+	}
 	/* What the configuration adds to each message is no news. */
 	if (change->before.len == 0 && strncasecmp(name, "X-SES-", 6) == 0)
 		return;
@@ -71,7 +77,7 @@ void session_start_header(struct session *s)
 		.date = date,
 	};
 
-	s->rewritten[0] = '\0';
+	s->rewritten[0] = s->remark[0] = '\0';
 	s->broke_signature = false;
 	if (rules == NULL)
 		return;
@@ -149,6 +155,10 @@ void session_log_rewritten(const struct session *s)
 	if (s->server.orig_sender != NULL)
 		log_event(LOG_LEVEL_INFO, LOG_CLEANUP, "rewritten", s->m->id,
 		    envelope);
+	if (s->remark[0] != '\0')
+		log_msg(LOG_LEVEL_WARNING, LOG_CLEANUP, s->m->id,
+		    "it goes on as it is, but SES may refuse or alter it: %s",
+		    s->remark);
 	if (s->rewritten[0] == '\0')
 		return;
 	log_msg(LOG_LEVEL_INFO, LOG_CLEANUP, s->m->id, "rewritten: %s",

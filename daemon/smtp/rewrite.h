@@ -85,12 +85,20 @@ struct rewrite_context {
 	const char *date; /* RFC 5322, for a missing Date */
 };
 
-/* One thing done to a header, for the log and for rewrite-test. */
+/*
+ * One thing done to a header, for the log and for rewrite-test; or, when both
+ * are the same text, one that is wrong with it and cannot be helped.
+ */
 struct rewrite_change {
 	const char *field; /* its name */
 	const char *what; /* "added", "removed", "completed", ... in words */
 	struct slice before, after; /* whole fields; empty: there is none */
 };
+
+static inline bool rewrite_change_is_remark(const struct rewrite_change *c)
+{
+	return c->before.len > 0 && c->before.ptr == c->after.ptr;
+}
 
 struct rewrite_header; /* the state of one message; smtp/rewrite_header.c */
 struct rewrite_header *rewrite_header_new(const struct rewrite_rules *rules,

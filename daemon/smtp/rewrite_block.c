@@ -181,7 +181,7 @@ static const char *judge_addresses(struct rewrite_header *h, struct field *f)
 
 /* What was done to a field, in words; false: nothing. */
 static bool describe(const struct field *f, bool is_mended, bool is_folded,
-    bool is_short, char *buf, size_t size)
+    char *buf, size_t size)
 {
 	const struct rewrite_field_result *r = &f->result;
 	const struct {
@@ -193,7 +193,6 @@ static bool describe(const struct field *f, bool is_mended, bool is_folded,
 		{ r->n_replaced > 0, "address replaced (rewrite.senders)" },
 		{ r->n_filled > 0, "address of the envelope put in" },
 		{ is_folded, "folded" },
-		{ !is_short, "a line over 998 octets cannot be folded" },
 	};
 	size_t n = 0;
 
@@ -204,6 +203,28 @@ static bool describe(const struct field *f, bool is_mended, bool is_folded,
 			    n > 0 ? ", " : "", what[i].words);
 	ASSERT(n < size);
 	return n > 0;
+}
+
+static bool is_ascii(struct slice text)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if ((unsigned char)text.ptr[i] >= 0x80)
+			return false;
+	return true;
+}
+
+/* What SES may not like, and only who wrote it could have done better. */
+static void remark(struct rewrite_header *h, const struct field *f,
+    struct slice text, bool is_short)
+{
+	if (!is_short)
+		rewrite_note(h, f->name,
+		    "a line over 998 octets cannot be folded", text, text);
+	if (!is_ascii(text))
+		rewrite_note(h, f->name,
+		    "bytes beyond ASCII, which Amazon SES wants as encoded "
+		    "words (RFC 2047)",
+		    text, text);
 }
 
 /* It shall go out like that; `text` is its own or made anew. */
@@ -229,9 +250,9 @@ static void send_field(
 		rewrite_emit(h, text);
 		altered(h, f->name);
 	}
-	if (describe(
-		f, is_mended, h->folded.len > 0, is_short, what, sizeof(what)))
+	if (describe(f, is_mended, h->folded.len > 0, what, sizeof(what)))
 		rewrite_note(h, f->name, what, f->text, text);
+	remark(h, f, text, is_short);
 }
 
 static void handle_field(struct rewrite_header *h, struct slice text)

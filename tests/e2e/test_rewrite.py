@@ -265,6 +265,24 @@ def test_doubled_fields_rejected(relay, sesd):
     s.wait_messages(1)
 
 
+def test_what_cannot_be_mended_is_told(relay, sesd):
+    """Only who wrote 8-bit bytes knows the charset; one line a message."""
+    s = sesd()
+    r = relay(s)
+    content = message(headers=b"X-Name: J\xc3\xb6rg\r\nX-Other: \xff\r\n")
+    qid = r.send(content)
+    assert without_received(s.stored(s.wait_messages(1)[0])) == content
+    r.wait_outcome(qid, "sent")
+    told = re.findall(rf"warning: {qid}: (.*)", r.log())
+    assert len(told) == 1
+    assert "SES may refuse or alter it: X-Name: bytes beyond ASCII" in told[0]
+    assert rewritten(r, qid) is None
+    done = rewrite_test(r, content, "--from", SENDER)
+    assert done.stdout.startswith(
+        f"Envelope:\n  from {SENDER}\nHeader:\n  X-Name: bytes beyond ASCII, "
+        "which Amazon SES wants as encoded words (RFC 2047)\n    X-Name: J")
+
+
 def test_signed_mail_is_not_altered_silently(relay, sesd):
     s = sesd(settings=STRICT)
     r = relay(s)
