@@ -15,6 +15,7 @@
 #include "net/tls.h"
 #include "pages.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -149,6 +150,13 @@ static int test_config(struct config *config)
 	return rc == 0 ? EX_OK : EX_CONFIG;
 }
 
+/* On a host without it, its loopback is no reason not to start. */
+static bool is_without_ipv6(const char *address, const struct err *err)
+{
+	return (err->code == EAFNOSUPPORT || err->code == EADDRNOTAVAIL) &&
+	    strncmp(address, "[::1]:", 6) == 0;
+}
+
 /* Sockets of the service manager, or else those of smtp.listen.  Returns the
  * exit code; sockets that cannot be used are somebody's mistake. */
 static int open_listeners(struct daemon *d, struct err *err)
@@ -165,10 +173,16 @@ static int open_listeners(struct daemon *d, struct err *err)
 			return EX_CONFIG;
 	if (n > 0)
 		return EX_OK;
-	for (unsigned i = 0; i < listen->n; i++)
-		if (inbound_listen(d->relay->inbound, listen->items[i], err) !=
+	for (unsigned i = 0; i < listen->n; i++) {
+		if (inbound_listen(d->relay->inbound, listen->items[i], err) ==
 		    0)
+			continue;
+		if (listen->n == 1 || !is_without_ipv6(listen->items[i], err))
 			return EX_OSERR;
+		log_msg(LOG_LEVEL_WARNING, LOG_MASTER, LOG_NO_ID,
+		    "this host has no IPv6: not listening on %s",
+		    listen->items[i]);
+	}
 	return EX_OK;
 }
 

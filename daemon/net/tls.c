@@ -13,6 +13,7 @@
 #include "net/certificate.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -20,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <sys/stat.h>
 
 /* The newest session of a host; SSL_get_app_data() points here. */
 struct session {
@@ -80,6 +82,39 @@ static void set_rules(SSL_CTX *ctx)
 	SSL_CTX_set_session_cache_mode(
 	    ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 	SSL_CTX_sess_set_new_cb(ctx, on_new_session);
+}
+
+/* OpenSSL finds them by their hash: "4a6481c9.0". */
+static bool has_certificates(const char *path)
+{
+	DIR *dir = opendir(path);
+	const struct dirent *entry;
+	bool found = false;
+
+	while (dir && !found && (entry = readdir(dir)))
+		found = strlen(entry->d_name) == 10 && entry->d_name[8] == '.';
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+int tls_check_system_anchors(struct err *err)
+{
+	const char *file = getenv(X509_get_default_cert_file_env());
+	const char *dir = getenv(X509_get_default_cert_dir_env());
+	struct stat st;
+
+	if (!file)
+		file = X509_get_default_cert_file();
+	if (!dir)
+		dir = X509_get_default_cert_dir();
+	if (stat(file, &st) == 0 && st.st_size > 0)
+		return 0;
+	if (has_certificates(dir))
+		return 0;
+	return err_set(err, 0,
+	    "the system's trust anchors are neither in %s nor in %s", file,
+	    dir);
 }
 
 static int load_anchors(SSL_CTX *ctx, const char *ca_file, struct err *err)

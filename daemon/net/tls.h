@@ -19,6 +19,11 @@ struct certificate; /* net/certificate.h */
 struct tls_context;
 struct ssl_st;
 
+/*
+ * Without ca_file: is there anything where the system's trust anchors are kept?
+ * OpenSSL takes it silently when there is not.
+ */
+MUST_CHECK int tls_check_system_anchors(struct err *err);
 /* ca_file NULL: the system's anchors. */
 MUST_CHECK struct tls_context *tls_context_new(
     const char *ca_file, struct err *err);

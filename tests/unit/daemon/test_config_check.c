@@ -3,6 +3,10 @@
  */
 #include "config_files.h"
 
+#include <arpa/inet.h>
+#include <pwd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #define NOBODY 65534
@@ -33,6 +37,17 @@ static void must_complain(const char *text, const char *what)
 	assert_int_equal(check(text, &message), -1);
 	assert_has(message, what);
 	assert_int_equal(n_lines(message), 1);
+	free(message);
+}
+
+/* Nothing is said that has `what` in it. */
+static void check_silent(const char *text, const char *what)
+{
+	char *message;
+
+	assert_int_equal(check(text, &message), 0);
+	if (message && strstr(message, what))
+		fail_msg("%s", message);
 	free(message);
 }
 
@@ -89,11 +104,161 @@ static void test_anchors(void **state)
 	(void)state;
 	must_complain(WITH_ANCHORS("%D/none.pem"), "c.conf:2: 'ses.ca_file': ");
 	must_complain(WITH_ANCHORS("%D/pw"), "c.conf:2: 'ses.ca_file': ");
+	put("empty.pem", "");
+	must_complain(WITH_ANCHORS("%D/empty.pem"), "no certificate");
+	put("broken.pem",
+	    "-----BEGIN CERTIFICATE-----\nAAAA\n"
+	    "-----END CERTIFICATE-----\n");
+	must_complain(WITH_ANCHORS("%D/broken.pem"), "'ses.ca_file': CA file");
+	must_complain(WITH_ANCHORS("%D"), "'ses.ca_file': CA file");
 	/* Both are told. */
 	put("spool", "");
 	assert_int_equal(check(WITH_ANCHORS("%D/pw"), &message), -1);
 	assert_int_equal(n_lines(message), 2);
 	free(message);
+}
+
+/* OpenSSL says nothing when the system has none. */
+static void test_system_anchors(void **state)
+{
+	char *message, *none = fill("%D/none"), *dir = fill("%D/certs");
+
+	(void)state;
+	must_pass(WITH_SPOOL("%D/spool"));
+	setenv("SSL_CERT_FILE", none, 1);
+	setenv("SSL_CERT_DIR", dir, 1);
+	assert_int_equal(check(WITH_SPOOL("%D/spool"), &message), 0);
+	assert_has(message,
+	    "'ses.ca_file': the system's trust anchors are "
+	    "neither in ");
+	assert_has(message, "install ca-certificates");
+	free(message);
+	/* Of one's own, they are not asked for. */
+	assert_int_equal(mkdir(dir, 0700), 0);
+	put("certs/README", "");
+	assert_int_equal(check(WITH_SPOOL("%D/spool"), &message), 0);
+	assert_has(message, "install ca-certificates");
+	free(message);
+	put("certs/0123abcd.0", "");
+	check_silent(WITH_SPOOL("%D/spool"), "ca-certificates");
+	unsetenv("SSL_CERT_DIR");
+	free(none);
+	free(dir);
+}
+
+/* A socket that listens, and its port. */
+static int listen_somewhere(int family, uint16_t *port)
+{
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6,
+		.sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	struct sockaddr_in v4 = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = family == AF_INET ? sizeof(v4) : sizeof(v6);
+	struct sockaddr *addr =
+	    family == AF_INET ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6;
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, addr, len), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(getsockname(fd, addr, &len), 0);
+	*port = ntohs(family == AF_INET ? v4.sin_port : v6.sin6_port);
+	return fd;
+}
+
+#define OPEN_LISTEN(list)                                                      \
+	WITH_SPOOL("%D/spool")                                                 \
+	"smtp: { allow = \"10.0.0.0/8\"; listen = " list "; };\n"
+
+static void test_addresses(void **state)
+{
+	char *message, *text;
+	uint16_t port;
+	int fd;
+
+	(void)state;
+	/* Not ours (TEST-NET-1, and the documentation's). */
+	must_complain(OPEN_LISTEN("\"192.0.2.99:2525\""),
+	    "'smtp.listen': 192.0.2.99:2525 is no address of this host");
+	must_complain(OPEN_LISTEN("[ \"127.0.0.1:0\", "
+				  "\"[2001:db8::99]:2525\" ]"),
+	    "[2001:db8::99]:2525 is no address of this host");
+	must_complain(
+	    WITH_SPOOL("%D/spool") "http: { listen = \"192.0.2.99:9125\"; };",
+	    "'http.listen': 192.0.2.99:9125 is no address of this host");
+	assert_int_equal(
+	    check("ses: { " SES_KEYS "source_address = \"192.0.2.99\"; };"
+		  "spool: { directory = \"%D/spool\"; };",
+		&message),
+	    0);
+	assert_has(message, "'ses.source_address': 192.0.2.99 is no address");
+	free(message);
+	/* Where systemd has bound, what the file says is not. */
+	setenv("LISTEN_FDS", "1", 1);
+	check_silent(OPEN_LISTEN("\"192.0.2.99:2525\""), "no address");
+	unsetenv("LISTEN_FDS");
+
+	/* In use, by somebody else... */
+	fd = listen_somewhere(AF_INET, &port);
+	text = xasprintf("%s smtp: { listen = \"127.0.0.1:%u\"; }; spool: { "
+			 "directory = \"%%D/spool\"; }; control: { socket = "
+			 "\"%%D/control\"; };",
+	    SES, port);
+	assert_int_equal(check(text, &message), 0);
+	assert_has(message, "is in use; the daemon starts there only if");
+	free(message);
+	/* ...or by a daemon at work, which answers at its control socket. */
+	{
+		struct sockaddr_un addr = { .sun_family = AF_UNIX };
+		int control = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/control",
+		    directory);
+		assert_int_equal(
+		    bind(control, (struct sockaddr *)&addr, sizeof(addr)), 0);
+		assert_int_equal(listen(control, 1), 0);
+		check_silent(text, "in use");
+		close(control);
+	}
+	assert_int_equal(check(text, &message), 0);
+	assert_has(message, "is in use");
+	free(message);
+	free(text);
+	close(fd);
+}
+
+static void test_local_sockets(void **state)
+{
+	(void)state;
+	check_silent(OPEN_LISTEN("\"unix:%D/smtp\""), "smtp.listen");
+	put("file", "");
+	must_complain(
+	    OPEN_LISTEN("\"unix:%D/file\""), "/file is there, and no socket");
+	must_complain(OPEN_LISTEN("\"unix:%D\""), "is there, and no socket");
+}
+
+/* Root checks for a daemon that will not be root. */
+static void test_owner(void **state)
+{
+	char *path = fill("%D/spool"), *message;
+	const struct passwd *service = getpwnam("sesrelay");
+
+	(void)state;
+	make_spool(0700);
+	if (geteuid() == 0) {
+		assert_int_equal(chown(path, 4242, 4242), 0);
+		assert_int_equal(check(WITH_SPOOL("%D/spool"), &message), 0);
+		assert_has(message,
+		    "belongs to uid 4242, neither root nor "
+		    "sesrelay");
+		free(message);
+		if (service) {
+			assert_int_equal(
+			    chown(path, service->pw_uid, (gid_t)-1), 0);
+			check_silent(WITH_SPOOL("%D/spool"), "belongs to");
+		}
+	}
+	free(path);
 }
 
 /* Runs in a child, as nobody when we are root; its end is the result. */
@@ -207,6 +372,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_spool),
 		TEST(test_anchors),
+		TEST(test_system_anchors),
+		TEST(test_addresses),
+		TEST(test_local_sockets),
+		TEST(test_owner),
 		TEST(test_low_ports),
 		TEST(test_foreign_spool),
 		TEST(test_group),
