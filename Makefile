@@ -335,6 +335,14 @@ clients:
 	@$(again) -j$(jobs) programs tools
 	@BUILD=$(B) $(PYTHON) tests/clients/run.py $(ONLY)
 
+# Alerts, dashboard and metrics, judged by Prometheus: half a minute, and a
+# third of a gigabyte of packages.
+.PHONY: monitoring
+monitoring:
+	@scripts/setup.sh monitoring
+	@$(again) -j$(jobs) programs tools
+	@BUILD=$(B) $(PYTHON) tests/monitoring/run.py
+
 # The whole set-up on fresh Debian 12 roots; needs root and debootstrap.
 fresh:
 	tests/fresh.sh
@@ -492,6 +500,7 @@ help:
 	@echo "make faults       what SES or the network may do, stage by stage"
 	@echo "make fuzz         libFuzzer, TIME=60 s a target, JOBS=2 at a time"
 	@echo "make clients      mail from real programs (installs many packages)"
+	@echo "make monitoring   alerts and metrics, judged by a real Prometheus"
 	@echo "make fresh        make demo and make check on fresh Debian roots"
 	@echo "make lint format  checks and layout of the source"
 	@echo "make install uninstall (PREFIX, DESTDIR, sysconfdir, ...)"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that a make target needs and that are missing.
 #
-#   scripts/setup.sh build|demo|check|fuzz|clients|deb|rpm|packages|examples
+#   scripts/setup.sh build|demo|check|fuzz|clients|deb|rpm|packages|examples|monitoring
 #
 # As root it installs them (no service is started by that); otherwise it prints
 # the one command that does, and fails.  With everything there it is silent and
@@ -29,6 +29,8 @@ rpm="$build rpm"
 packages="$demo $deb $rpm lintian blhc rpmlint debootstrap"
 # The linters of conf/examples.
 examples="yamllint ansible-lint cloud-init"
+# promtool and the server: 332 MB.
+monitoring="$demo prometheus"
 
 case ${1-} in
 build) want=$build ;;
@@ -39,13 +41,14 @@ rpm) want=$rpm ;;
 packages) want=$packages ;;
 examples) want=$examples ;;
 fuzz) want=$fuzz ;;
+monitoring) want=$monitoring ;;
 clients)
 	want=$clients
 	# There are packages of nodejs that have npm in them.
 	command -v npm >/dev/null || want="$want npm"
 	;;
 *)
-	echo "usage: $0 build|demo|check|fuzz|clients|deb|rpm|packages|examples" >&2
+	echo "usage: $0 build|demo|check|fuzz|clients|deb|rpm|packages|examples|monitoring" >&2
 	exit 64
 	;;
 esac

@@ -12,7 +12,8 @@ import time
 import pytest
 
 import exposition
-from harness import BUILD, free_port, wait_until
+from harness import BUILD, free_port, message, wait_until
+from intake_helpers import injected
 
 MAX_CLIENTS = 32  # HTTP_MAX_CLIENTS
 
@@ -230,6 +231,24 @@ def test_not_ready_while_stopping(sesd, web):
     s.close()
 
 
+def test_a_disk_that_hangs_is_not_alive(web):
+    """One sync that takes 14 s: after ten, a supervisor should know."""
+    w = web()
+    with injected(w.relay, "fdatasync:delay_enter=14000000:when=1"):
+        with w.relay.submit() as session:
+            session.begin()
+            session.sock.sendall(message() + b".\r\n")
+            why = "the disk of the spool does not answer\n"
+            wait_until(lambda: w.get("/healthz") == (
+                503, f"not healthy: {why}"), "the hang to be noticed", 60)
+            assert w.get("/readyz") == (503, f"not ready: {why}")
+            # The loop turns, and the disk comes back.
+            wait_until(lambda: w.get("/healthz") == (200, "healthy\n"),
+                       "the disk", 60)
+            assert session.reply().startswith("250")
+            assert ready(w)
+
+
 def test_figures_survive_whoever_asks_in_a_loop(sesd, web):
     """Scrapes within a tenth of a second share their text; a later one does
     not."""
@@ -388,10 +407,15 @@ def test_a_request_that_drips_is_over_after_five_seconds(web):
         began = time.monotonic()
         s.sendall(b"GET / HTTP/1.1\r\nX: ")
         s.setblocking(False)
+        n_sent = 0
 
         def ended():
+            nonlocal n_sent
             try:
-                s.sendall(b"x")  # progress is no excuse
+                # Progress is no excuse; yet the line must not get too long.
+                if n_sent < 4 * (time.monotonic() - began):
+                    s.sendall(b"x")
+                    n_sent += 1
                 return s.recv(1) == b""
             except BlockingIOError:
                 return False

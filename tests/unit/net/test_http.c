@@ -23,7 +23,7 @@ struct stage {
 	bool (*until)(struct stage *s);
 	int made; /* pages */
 	int fd; /* of the client that a predicate is about */
-	char got[4096];
+	char got[4096]; /* the head of it */
 	size_t n_got;
 	bool closed;
 	unsigned n_clients;
@@ -45,7 +45,19 @@ static void make_trouble(void *ctx, struct http_answer *a)
 	a->body = xstrdup("trouble\n");
 }
 
+/* More than any socket takes at once. */
+#define LARGE_BYTES (16u * 1024 * 1024)
+
+static void make_large(void *ctx, struct http_answer *a)
+{
+	(void)ctx;
+	a->body = xmalloc(LARGE_BYTES + 1);
+	memset(a->body, 'x', LARGE_BYTES);
+	a->body[LARGE_BYTES] = '\0';
+}
+
 static const struct http_page pages[] = {
+	{ "/large", make_large },
 	{ "/page", make_page },
 	{ "/trouble", make_trouble },
 };
@@ -122,12 +134,19 @@ static int connect_to(struct stage *s, const char *request)
 /* All that came, until the server closed. */
 static bool has_closed(struct stage *s)
 {
-	ssize_t n = recv(s->fd, s->got + s->n_got,
-	    sizeof(s->got) - 1 - s->n_got, MSG_DONTWAIT);
+	static char buf[65536];
+	ssize_t n = recv(s->fd, buf, sizeof(buf), MSG_DONTWAIT);
+	size_t room = sizeof(s->got) - 1;
 
+	if (n > 0 && s->n_got < room) {
+		size_t part = room - s->n_got;
+
+		part = part < (size_t)n ? part : (size_t)n;
+		memcpy(s->got + s->n_got, buf, part);
+		s->got[s->n_got + part] = '\0';
+	}
 	if (n > 0)
 		s->n_got += (size_t)n;
-	s->got[s->n_got] = '\0';
 	s->closed = n == 0 || (n < 0 && errno != EAGAIN);
 	return s->closed;
 }
@@ -136,6 +155,7 @@ static const char *read_answer(struct stage *s, int fd)
 {
 	s->fd = fd;
 	s->n_got = 0;
+	s->got[0] = '\0';
 	run_until(s, has_closed);
 	return s->got;
 }
@@ -171,6 +191,53 @@ static void test_answers(void **state)
 	close(fd);
 	wait_clients(s, 0);
 	assert_int_equal(s->made, 1);
+}
+
+/* We end the connection in order, and wait until the client has, too. */
+static void test_leaves_in_order(void **state)
+{
+	struct stage *s = *state;
+	int fd = connect_to(s, "GET /page HTTP/1.1\r\n\r\n");
+
+	assert_non_null(strstr(read_answer(s, fd), "page\n"));
+	assert_int_equal(http_n_clients(s->http), 1);
+	/* What comes after it is thrown away, and does not reset it. */
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(
+		    write(fd, "GET /page HTTP/1.1\r\n\r\n", 22), 22);
+	close(fd);
+	wait_clients(s, 0);
+	assert_int_equal(s->made, 1);
+}
+
+/* A client that stays is not kept for long. */
+static void test_a_client_that_stays(void **state)
+{
+	struct stage *s = *state;
+	int fd = connect_to(s, "GET /page HTTP/1.1\r\n\r\n");
+
+	(void)read_answer(s, fd);
+	wait_clients(s, 0);
+	close(fd);
+	/* Nor is one that asks and does not read. */
+	fd = connect_to(s, "GET /large HTTP/1.1\r\n\r\n");
+	wait_clients(s, 1);
+	wait_clients(s, 0);
+	close(fd);
+}
+
+/* The end of the request's direction is not the end of the answer's. */
+static void test_half_closed(void **state)
+{
+	struct stage *s = *state;
+	int fd = connect_to(s, "GET /large HTTP/1.0\r\n\r\n");
+	const char *got;
+
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	got = read_answer(s, fd);
+	assert_int_equal(s->n_got,
+	    (size_t)(strstr(got, "\r\n\r\n") - got) + 4 + LARGE_BYTES);
+	close(fd);
 }
 
 static void test_others_are_refused_unread(void **state)
@@ -258,6 +325,9 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	static const struct CMUnitTest tests[] = {
 		TEST(test_answers),
+		TEST(test_leaves_in_order),
+		TEST(test_a_client_that_stays),
+		TEST(test_half_closed),
 		TEST(test_others_are_refused_unread),
 		TEST(test_the_oldest_makes_room),
 		TEST(test_freed_with_clients),
