@@ -172,6 +172,7 @@ static const struct verb {
 } verbs[] = {
 	{ "status", control_status },
 	{ "queue", control_queue },
+	{ "top", control_top },
 	{ "connections", control_connections },
 	{ "count", verb_count },
 	{ "show", control_show },

@@ -6,6 +6,10 @@
  * one a line, then "OK" or "ERR CODE text" (CODE as in sysexits(3)).
  *
  *   status          one object: the state of everything
+ *   top             that of status, with "connection_list", "history" (rates
+ *                   of the last seconds), "queue_ages" and "errors"
+ *   log-level [LEVEL]
+ *                   {"level": "info"}, after setting it
  *   connections     one object a connection to SES, see control_connections.c
  *   metrics         {"metrics": "..."}: the text that Prometheus reads
  *   queue [STATE]   one object a message: id, state, size, arrival, sender,

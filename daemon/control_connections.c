@@ -95,16 +95,28 @@ static json_t *connection_report(const struct pool_connection_view *view)
 	return o;
 }
 
-void control_connections(struct control_client *c, struct slice args)
+json_t *control_connection_list(struct daemon *d)
 {
 	struct views views = { 0 };
+	json_t *list = json_array();
 
-	(void)args;
-	pool_each(c->daemon->relay->pool, keep_view, &views);
+	pool_each(d->relay->pool, keep_view, &views);
 	if (views.n > 0)
 		qsort(views.items, views.n, sizeof *views.items, compare_views);
 	for (size_t i = 0; i < views.n; i++)
-		control_put(c, connection_report(&views.items[i]));
+		json_array_append_new(list, connection_report(&views.items[i]));
 	free(views.items);
+	return list;
+}
+
+void control_connections(struct control_client *c, struct slice args)
+{
+	json_t *list = control_connection_list(c->daemon), *o;
+	size_t i;
+
+	(void)args;
+	json_array_foreach (list, i, o)
+		control_put(c, json_incref(o));
+	json_decref(list);
 	control_ok(c);
 }

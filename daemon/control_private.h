@@ -2,6 +2,7 @@
  * Between control.c (socket, clients, short verbs) and the verbs:
  *
  *   control_report.c   status, metrics; with control_upstream.c
+ *   control_top.c      top
  *   control_connections.c  connections
  *   control_queue.c    queue, show
  *   control_operate.c  retry, hold, release, delete, pause, resume
@@ -60,6 +61,7 @@ void control_progress(struct control_client *c, uint64_t n);
 
 void control_status(struct control_client *c, struct slice args);
 void control_connections(struct control_client *c, struct slice args);
+void control_top(struct control_client *c, struct slice args);
 void control_metrics(struct control_client *c, struct slice args);
 void control_queue(struct control_client *c, struct slice args);
 void control_show(struct control_client *c, struct slice args);
@@ -75,6 +77,10 @@ void control_requeue(struct control_client *c, struct slice args);
 void control_rotate(struct control_client *c, struct slice args);
 void control_trace(struct control_client *c, struct slice args);
 
+/* What `status` says (control_report.c). */
+json_t *control_state(struct daemon *d);
+/* One object for each connection, in order (control_connections.c). */
+json_t *control_connection_list(struct daemon *d);
 /* What `status` says of SES (control_upstream.c). */
 json_t *control_upstream(const struct daemon *d);
 /* The memory's side of a queued message (control_queue.c). */

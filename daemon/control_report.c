@@ -27,6 +27,9 @@ static json_t *queue_report(struct relay *r)
 	    q, "bytes", json_integer((json_int_t)queue_bytes(r->queue)));
 	json_object_set_new(q, "oldest_age_seconds",
 	    json_integer(oldest < now ? (now - oldest) / US_PER_S : 0));
+	oldest = queue_oldest_moving(r->queue);
+	json_object_set_new(q, "oldest_moving_age_seconds",
+	    json_integer(oldest < now ? (now - oldest) / US_PER_S : 0));
 	return q;
 }
 
@@ -95,13 +98,11 @@ static json_t *rate_report(const struct rates *r)
 	return o;
 }
 
-void control_status(struct control_client *c, struct slice args)
+json_t *control_state(struct daemon *d)
 {
-	struct daemon *d = c->daemon;
 	struct relay *r = d->relay;
 	json_t *o = json_object();
 
-	(void)args;
 	json_object_set_new(o, "version", json_string(SESRELAYD_VERSION));
 	json_object_set_new(o, "uptime_seconds",
 	    json_integer((clock_mono_us() - r->started_us) / US_PER_S));
@@ -125,7 +126,13 @@ void control_status(struct control_client *c, struct slice args)
 	    o, "log_level", json_string(log_level_name(log_level())));
 	json_object_set_new(o, "stopping", json_boolean(d->stopping));
 	json_object_set_new(o, "counters", counters_report());
-	control_put(c, o);
+	return o;
+}
+
+void control_status(struct control_client *c, struct slice args)
+{
+	(void)args;
+	control_put(c, control_state(c->daemon));
 	control_ok(c);
 }
 

@@ -43,3 +43,13 @@ double rates_sent(const struct rates *r, int64_t window_us)
 	return meter_rate(
 	    &r->sent, stat_get(STAT_RCPT_SENT), clock_mono_us(), window_us);
 }
+
+void rates_history(const struct rates *r, struct rates_history *h)
+{
+	/* The samples of the second before this one may have come late. */
+	int64_t end = clock_mono_us() / US_PER_S - 1;
+
+	h->second = end - 1;
+	meter_history(&r->accepted, end, RATES_HISTORY, h->accepted);
+	meter_history(&r->sent, end, RATES_HISTORY, h->sent);
+}

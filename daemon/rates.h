@@ -19,4 +19,12 @@ void rates_stop(struct rates *r);
 double rates_accepted(const struct rates *r, int64_t window_us);
 double rates_sent(const struct rates *r, int64_t window_us);
 
+/* Of each of the RATES_HISTORY whole seconds before now, the last one last. */
+#define RATES_HISTORY 60
+struct rates_history {
+	int64_t second; /* the number of the last one, by the monotonic clock */
+	double accepted[RATES_HISTORY], sent[RATES_HISTORY];
+};
+void rates_history(const struct rates *r, struct rates_history *h);
+
 #endif

@@ -48,3 +48,37 @@ double meter_rate(
 		span = US_PER_S;
 	return (double)(value - sample(m, i)->value) * US_PER_S / (double)span;
 }
+
+/* What the counter was at that time, as far as samples tell. */
+static double value_at(const struct meter *m, int64_t at_us)
+{
+	unsigned oldest = m->n > METER_SAMPLES ? m->n - METER_SAMPLES : 0;
+	unsigned i = m->n - 1;
+	const struct meter_sample *before, *after;
+
+	while (i > oldest && sample(m, i)->at_us > at_us)
+		i--;
+	before = sample(m, i);
+	if (i == m->n - 1 || before->at_us >= at_us)
+		return (double)before->value;
+	after = sample(m, i + 1);
+	return (double)before->value +
+	    (double)(after->value - before->value) *
+	    (double)(at_us - before->at_us) /
+	    (double)(after->at_us - before->at_us);
+}
+
+void meter_history(
+    const struct meter *m, int64_t second, unsigned n, double *rates)
+{
+	double last;
+
+	ASSERT(m->n > 0);
+	last = value_at(m, (second - n) * US_PER_S);
+	for (unsigned i = 0; i < n; i++) {
+		double value = value_at(m, (second - n + i + 1) * US_PER_S);
+
+		rates[i] = value - last;
+		last = value;
+	}
+}

@@ -27,4 +27,12 @@ void meter_note(struct meter *m, int64_t value, int64_t now_us);
 double meter_rate(
     const struct meter *m, int64_t value, int64_t now_us, int64_t window_us);
 
+/*
+ * By how much the counter grew in each of the n seconds before `second`, which
+ * is the clock's time divided down: rates[n - 1] is of the last one.  Between
+ * two samples it is taken to have grown evenly; before the first, not at all.
+ */
+void meter_history(
+    const struct meter *m, int64_t second, unsigned n, double *rates);
+
 #endif

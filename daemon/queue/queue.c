@@ -25,7 +25,8 @@ struct queue {
 	size_t counts[STUB_N_STATES];
 	uint64_t bytes;
 	struct idmap by_id; /* stub */
-	struct idmap arrivals; /* by second: how many */
+	/* By second: how many; [1] of those that are HELD. */
+	struct idmap arrivals[2];
 	struct reply_pool replies;
 };
 
@@ -57,7 +58,8 @@ void queue_free(struct queue *q)
 	while (idmap_next(&q->by_id, slot.id, &slot))
 		stub_free(stub_of(slot.value));
 	idmap_fini(&q->by_id);
-	idmap_fini(&q->arrivals);
+	idmap_fini(&q->arrivals[0]);
+	idmap_fini(&q->arrivals[1]);
 	reply_pool_fini(&q->replies);
 	heap_fini(&q->waiting);
 	free(q);
@@ -82,42 +84,50 @@ static void place_add(struct queue *q, struct stub *s, enum stub_state state)
 	q->counts[state]++;
 }
 
-static void move(
-    struct queue *q, struct stub *s, unsigned from, enum stub_state to)
+static uint64_t second_of(int64_t arrival_us)
 {
-	ASSERT(FROM(s->state) & from);
-	place_remove(q, s);
-	place_add(q, s, to);
-}
-
-static uint64_t second_of(const struct stub *s)
-{
-	int64_t second = s->arrival_us / US_PER_S;
+	int64_t second = arrival_us / US_PER_S;
 
 	/* Down, also below 0. */
-	if (second * US_PER_S > s->arrival_us)
+	if (second * US_PER_S > arrival_us)
 		second--;
 	return (uint64_t)second + SECOND_BIAS;
 }
 
-static void count_arrival(struct queue *q, const struct stub *s, int change)
+static void count_arrival(
+    struct queue *q, const struct stub *s, bool held, int change)
 {
-	uint64_t second = second_of(s), n = 0;
+	uint64_t second = second_of(s->arrival_us), n = 0;
+	struct idmap *arrivals = &q->arrivals[held];
 
-	(void)idmap_get(&q->arrivals, second, &n);
+	(void)idmap_get(arrivals, second, &n);
 	ASSERT(change > 0 || n > 0);
 	n += (uint64_t)change;
 	if (n > 0)
-		idmap_put(&q->arrivals, second, n);
+		idmap_put(arrivals, second, n);
 	else
-		(void)idmap_remove(&q->arrivals, second, NULL);
+		(void)idmap_remove(arrivals, second, NULL);
+}
+
+static void move(
+    struct queue *q, struct stub *s, unsigned from, enum stub_state to)
+{
+	bool was_held = s->state == STUB_HELD, held = to == STUB_HELD;
+
+	ASSERT(FROM(s->state) & from);
+	if (was_held != held) {
+		count_arrival(q, s, was_held, -1);
+		count_arrival(q, s, held, 1);
+	}
+	place_remove(q, s);
+	place_add(q, s, to);
 }
 
 static void add(struct queue *q, struct stub *s, enum stub_state state)
 {
 	ASSERT(s->state == STUB_NEW && queue_find(q, s->id) == NULL);
 	idmap_put(&q->by_id, s->id, (uint64_t)(uintptr_t)s);
-	count_arrival(q, s, 1);
+	count_arrival(q, s, state == STUB_HELD, 1);
 	q->bytes += s->size;
 	place_add(q, s, state);
 }
@@ -203,9 +213,9 @@ void queue_hold(struct queue *q, struct stub *s)
 void queue_remove(struct queue *q, struct stub *s)
 {
 	ASSERT(s->state != STUB_NEW);
+	count_arrival(q, s, s->state == STUB_HELD, -1);
 	place_remove(q, s);
 	(void)idmap_remove(&q->by_id, s->id, NULL);
-	count_arrival(q, s, -1);
 	ASSERT(q->bytes >= s->size);
 	q->bytes -= s->size;
 	stub_free(s);
@@ -249,13 +259,39 @@ uint64_t queue_bytes(const struct queue *q)
 	return q->bytes;
 }
 
-int64_t queue_oldest(const struct queue *q)
+static int64_t earliest(const struct idmap *arrivals)
 {
 	struct idmap_slot slot;
 
-	if (!idmap_next(&q->arrivals, 0, &slot))
+	if (!idmap_next(arrivals, 0, &slot))
 		return INT64_MAX;
 	return ((int64_t)slot.id - (int64_t)SECOND_BIAS) * US_PER_S;
+}
+
+int64_t queue_oldest_moving(const struct queue *q)
+{
+	return earliest(&q->arrivals[0]);
+}
+
+int64_t queue_oldest(const struct queue *q)
+{
+	int64_t held = earliest(&q->arrivals[1]);
+	int64_t moving = queue_oldest_moving(q);
+
+	return held < moving ? held : moving;
+}
+
+uint64_t queue_younger(const struct queue *q, int64_t since_us)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(q->arrivals); i++) {
+		struct idmap_slot slot = { .id = second_of(since_us) - 1 };
+
+		while (idmap_next(&q->arrivals[i], slot.id, &slot))
+			n += slot.value;
+	}
+	return n;
 }
 
 bool queue_walk(struct queue *q, uint64_t *after, unsigned max,

@@ -61,6 +61,13 @@ uint64_t queue_bytes(const struct queue *q);
  * empty.
  */
 int64_t queue_oldest(const struct queue *q);
+/* The same among those that are not HELD. */
+int64_t queue_oldest_moving(const struct queue *q);
+/*
+ * How many stubs arrived at since_us or later, to a second.  Takes as long as
+ * there are seconds since then in which one did, however many stubs there are.
+ */
+uint64_t queue_younger(const struct queue *q, int64_t since_us);
 /*
  * A piece of a walk over the stubs of one state, or of all (STUB_N_STATES), in
  * the order of their ids, which is that of arrival: looks at no more than `max`

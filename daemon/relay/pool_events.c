@@ -78,6 +78,7 @@ static void note_connect_failure(
 	    LOG_SMTP, LOG_NO_ID, "conn=%u relay=%s: %s", o->number, o->via,
 	    text);
 	memcpy(pool->last_error, text, sizeof text);
+	troubles_note(&pool->relay->troubles, clock_wall_us(), text);
 }
 
 /* --- what the end of a session teaches --- */

@@ -21,6 +21,7 @@
 #include "relay/inbound.h"
 #include "relay/learn.h"
 #include "relay/pool.h"
+#include "relay/troubles.h"
 #include "smtp/client.h"
 
 /* Content kept in memory between its 250 and its first attempt. */
@@ -90,6 +91,7 @@ struct relay {
 	void *reread_ctx;
 	char last_reply[256]; /* last trouble that SES told, for status */
 	int64_t last_reply_us; /* wall */
+	struct troubles troubles; /* and those before it */
 	const char *last_advice; /* what it means; NULL: no words needed */
 };
 

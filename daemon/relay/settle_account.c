@@ -34,6 +34,7 @@ void relay_note_reply(struct relay *r, const struct verdict *v)
 	snprintf(r->last_reply, sizeof r->last_reply, "%.250s", v->text);
 	r->last_reply_us = clock_wall_us();
 	r->last_advice = v->advice;
+	troubles_note(&r->troubles, r->last_reply_us, v->text);
 }
 
 void relay_on_account(struct relay *r, const struct verdict *v)

@@ -63,6 +63,49 @@ static void test_what_came_since_the_last_note_counts(void **state)
 	    meter_rate(&m, 10 + 50, 10 * S + 500 * MS, 10 * S), 60 / 10.5);
 }
 
+/* Each second has its own growth; before the first sample there was none. */
+static void test_history(void **state)
+{
+	struct meter m;
+	double rates[5];
+	int64_t n = 0;
+
+	(void)state;
+	meter_init(&m, 0, 100 * S);
+	for (int i = 1; i <= 4; i++)
+		meter_note(&m, n += i * 10, (100 + i) * S);
+	meter_history(&m, 104, 5, rates);
+	for (int i = 0; i < 5; i++)
+		assert_rate(rates[i], i * 10);
+	/* What is not noted yet has not grown. */
+	meter_history(&m, 106, 3, rates);
+	assert_rate(rates[0], 40);
+	assert_rate(rates[1], 0);
+	assert_rate(rates[2], 0);
+	/* A minute and more: the ring has gone round. */
+	for (int i = 5; i <= 200; i++)
+		meter_note(&m, n += 7, (100 + i) * S);
+	meter_history(&m, 300, 5, rates);
+	for (int i = 0; i < 5; i++)
+		assert_rate(rates[i], 7);
+}
+
+/* A timer that is late every time leaves neither holes nor peaks. */
+static void test_history_of_late_samples(void **state)
+{
+	struct meter m;
+	double rates[30];
+	int64_t t = 100 * S;
+
+	(void)state;
+	meter_init(&m, 0, t);
+	for (int i = 1; i <= 40; i++)
+		meter_note(&m, 13 * i, t += 1300 * MS);
+	meter_history(&m, t / S, 30, rates);
+	for (int i = 0; i < 30; i++)
+		assert_rate(rates[i], 10);
+}
+
 static void test_young(void **state)
 {
 	struct meter m;
@@ -110,6 +153,8 @@ int main(void)
 		cmocka_unit_test(test_windows_forget),
 		cmocka_unit_test(test_what_came_since_the_last_note_counts),
 		cmocka_unit_test(test_young),
+		cmocka_unit_test(test_history),
+		cmocka_unit_test(test_history_of_late_samples),
 		cmocka_unit_test(test_fed_too_often),
 		cmocka_unit_test(test_longer_than_it_reaches),
 	};

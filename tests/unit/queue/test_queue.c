@@ -91,6 +91,61 @@ static void test_waking_is_bounded(void **state)
 }
 
 /* To the second, whoever leaves; also before the clock's beginning. */
+static struct stub *arrived(uint64_t id, int64_t arrival_us)
+{
+	struct stub *s = make_stub(id);
+
+	s->arrival_us = arrival_us;
+	return s;
+}
+
+/* Whichever way they become held, and stop to be. */
+static void test_held_ones_are_not_late(void **state)
+{
+	struct queue *q = queue_new();
+	struct stub *s;
+
+	(void)state;
+	queue_add_held(q, arrived(1, 1 * US_PER_S));
+	assert_int_equal(queue_oldest(q), 1 * US_PER_S);
+	assert_int_equal(queue_oldest_moving(q), INT64_MAX);
+	queue_add_ready(q, arrived(2, 5 * US_PER_S));
+	queue_add_ready(q, arrived(3, 9 * US_PER_S));
+	assert_int_equal(queue_oldest_moving(q), 5 * US_PER_S);
+	s = queue_take(q, 0);
+	queue_hold(q, s);
+	assert_int_equal(queue_oldest_moving(q), 9 * US_PER_S);
+	queue_wait(q, queue_take(q, 0), 50);
+	queue_hold(q, queue_find(q, 3));
+	assert_int_equal(queue_oldest_moving(q), INT64_MAX);
+	queue_ready(q, queue_find(q, 1));
+	assert_int_equal(queue_oldest_moving(q), 1 * US_PER_S);
+	queue_remove(q, queue_find(q, 1));
+	queue_remove(q, queue_find(q, 2));
+	assert_int_equal(queue_oldest_moving(q), INT64_MAX);
+	assert_int_equal(queue_oldest(q), 9 * US_PER_S);
+	queue_free(q);
+}
+
+static void test_younger(void **state)
+{
+	struct queue *q = queue_new();
+
+	(void)state;
+	assert_int_equal(queue_younger(q, 0), 0);
+	for (uint64_t id = 1; id <= 10; id++)
+		queue_add_ready(q, arrived(id, (int64_t)id * US_PER_S));
+	queue_add_held(q, arrived(11, 10 * US_PER_S + 500000));
+	queue_add_held(q, arrived(12, -7 * US_PER_S));
+	assert_int_equal(queue_younger(q, INT64_C(-100) * US_PER_S), 12);
+	assert_int_equal(queue_younger(q, -7 * US_PER_S), 12);
+	assert_int_equal(queue_younger(q, 0), 11);
+	/* To a second: one of 8.0 is no older than 8.9. */
+	assert_int_equal(queue_younger(q, 8 * US_PER_S + 900000), 4);
+	assert_int_equal(queue_younger(q, 11 * US_PER_S), 0);
+	queue_free(q);
+}
+
 static void test_oldest(void **state)
 {
 	static const int64_t arrivals[] = { 7500000, -2500000, 7900000, 0,
@@ -473,6 +528,8 @@ int main(void)
 		cmocka_unit_test(test_due_order),
 		cmocka_unit_test(test_waking_is_bounded),
 		cmocka_unit_test(test_oldest),
+		cmocka_unit_test(test_held_ones_are_not_late),
+		cmocka_unit_test(test_younger),
 		cmocka_unit_test(test_walk),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_rcpt_states),
