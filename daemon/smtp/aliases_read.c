@@ -77,7 +77,10 @@ static int cut_word(struct reader *r, const char *ends, struct slice *word)
 	return 0;
 }
 
-/* `word` as address or bare name; what is neither is refused. */
+/*
+ * `word` as address or bare name; what is neither is refused, and so are the
+ * brackets and routes of a path: "@host:|program" would hide what it names.
+ */
 static int read_name(struct reader *r, struct slice word, struct addr *out)
 {
 	struct slice rest = word;
@@ -85,7 +88,7 @@ static int read_name(struct reader *r, struct slice word, struct addr *out)
 	char buf[SHOWN_MAX + 1];
 
 	if ((error == ADDR_OK || error == ADDR_UNQUALIFIED) && rest.len == 0 &&
-	    !slice_has_prefix(word, "<"))
+	    !slice_has_prefix(word, "<") && !slice_has_prefix(word, "@"))
 		return 0;
 	return err_set(r->err, 0,
 	    "%u: \"%s\" is no name or address as Amazon SES takes it", r->line,

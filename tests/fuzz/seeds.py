@@ -298,7 +298,9 @@ for i, (arguments, name, text) in enumerate((
         ("a@b c@d \\root", "x", "Resent-To: a\nResent-Bcc: b\nTo: c\n\n"),
         ("-x --", "", "Cc: a@b; c@d e@f\nBcc: <>\n\n"),
         ("-t", "x", "To: \"a\nb@c" + " (" * 40 + "\n\n"),
-        ("-i", "x", "From : a@b\nTo : c@d . e\n\n"))):
+        ("-i", "x", "From : a@b\nTo : c@d . e\n\n"),
+        ("a@b,a@b", 'A.", e@f.example, "B',
+         "To: a@b, a@b\nX: y\n\r.\nZ: .\n\n"))):
     for options in 0, 3, 5:
         seed("sendmail", f"{i}-{options}",
              f"{chr(options)}\x0b{arguments}\n{name}\n{text}")

@@ -126,6 +126,8 @@ static void test_refused(void **state)
 		{ "root: \"a", "1: a quote has no end" },
 		{ "\"root: a", "1: a quote has no end" },
 		{ "root: a@", "1: \"a@\" is no name or address" },
+		{ "root: @b.c:|cmd", "1: \"@b.c:|cmd\" is no name" },
+		{ "root: \"@b.c:/dev/null\"", "1: \"@b.c:/dev/null\" is no" },
 		{ "root: <a@b.c>", "1: \"<a@b.c>\" is no name" },
 		{ "root: j\xc3\xb6@b.c", "1: \"j??@b.c\" is no name" },
 		{ "root: a\x01@b.c", "1: \"a?@b.c\" is no name" },
