@@ -40,6 +40,7 @@ static socklen_t manager_address(struct sockaddr_un *addr)
 }
 
 /* `patience_us` 0: not at all. */
+PRINTF(2, 0)
 static bool send_text(int64_t patience_us, const char *fmt, va_list ap)
 {
 	struct timeval patience = { .tv_sec = patience_us / US_PER_S };
