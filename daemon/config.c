@@ -65,17 +65,19 @@ static int compare_notes(const void *a, const void *b)
 /* All of them in the order of the file, newlines between; frees them. */
 static char *join_notes(struct config_notes *notes)
 {
-	char *text = xstrdup(""), *longer;
+	size_t size = 1;
+	char *text, *end;
 
 	if (notes->n > 0)
 		qsort(notes->items, notes->n, sizeof(*notes->items),
 		    compare_notes);
+	for (unsigned i = 0; i < notes->n; i++)
+		size += strlen(notes->items[i].text) + 1;
+	end = text = xmalloc(size);
+	*text = '\0';
 	for (unsigned i = 0; i < notes->n; i++) {
-		longer = xasprintf(
-		    "%s%s%s", text, i ? "\n" : "", notes->items[i].text);
-		free(text);
+		end = stpcpy(stpcpy(end, i ? "\n" : ""), notes->items[i].text);
 		free(notes->items[i].text);
-		text = longer;
 	}
 	free(notes->items);
 	*notes = (struct config_notes){ 0 };
