@@ -328,7 +328,7 @@ faults:
 faults-sample: $(programs) $(tools)
 	@$(faults_run) --sample
 
-# Programs of many languages hand in mail, as a table: four minutes, and a
+# Programs of many languages hand in mail, as a table: five minutes, and a
 # gigabyte of packages.  `make clients ONLY=curl` runs some.
 clients:
 	@scripts/setup.sh clients

@@ -11,6 +11,7 @@ import typing
 
 from content import BCC, BLOB_NAME, CC, SENDER, SUBJECT, TO
 from postfix import RECEIVED
+from smart_hosts import EXIM_RECEIVED, OPENSMTPD_RECEIVED
 
 PROGRAMS = pathlib.Path(__file__).with_name("programs")
 LOGIN = "legacy:what ever"
@@ -203,6 +204,14 @@ def smart_host(where):
               "--", *where.to, stdin=where.message)
 
 
+def exim(where):
+    where.tools.exim_to(where.port).send(where, SENDER)
+
+
+def opensmtpd(where):
+    where.tools.opensmtpd_to(where.port).send(where, SENDER)
+
+
 def go(where, **env):
     where.run(where.tools.go, where.port, where.dir, SENDER, *where.to, **env)
 
@@ -278,6 +287,9 @@ CLIENTS = [
     Client("nc.traditional", "printf | nc", lf_only("nc.traditional")),
     Client("bash", "/dev/tcp, no QUIT", lf_only("tcp")),
     Client("Postfix", "relayhost =", smart_host, top=RECEIVED),
+    Client("Exim", "manualroute", exim, top=EXIM_RECEIVED),
+    Client("OpenSMTPD", "relay host", opensmtpd, end="\r\n",
+           top=OPENSMTPD_RECEIVED),
     # Those that insist on logging in.
     Client("curl", "--user", lambda w: curl(w, "--user", LOGIN), login=True,
            end="\r\n"),

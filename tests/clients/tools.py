@@ -7,6 +7,7 @@ import re
 import subprocess
 
 import postfix
+import smart_hosts
 
 PROGRAMS = pathlib.Path(__file__).with_name("programs")
 JARS = "/usr/share/java/javax.mail.jar:/usr/share/java/javax.activation.jar"
@@ -98,17 +99,29 @@ class Tools:
             return f"{JARS}:{out}"
         return self._make("_java", build)
 
+    def unpacked(self, package):
+        """The files of a package that cannot be installed here."""
+        def unpack():
+            where = self.dir / package
+            where.mkdir()
+            run(["apt-get", "-o", "APT::Sandbox::User=root", "download",
+                 package], where)
+            run(["dpkg-deb", "-x", next(where.glob("*.deb")), where])
+            return where
+        return self._make(f"_{package}", unpack)
+
     @property
     def mdadm(self):
         """The package would bring udev with it."""
-        def unpack():
-            where = self.dir / "mdadm"
-            where.mkdir()
-            run(["apt-get", "-o", "APT::Sandbox::User=root", "download",
-                 "mdadm"], where)
-            run(["dpkg-deb", "-x", next(where.glob("*.deb")), where])
-            return where / "sbin/mdadm"
-        return self._make("_mdadm", unpack)
+        return self.unpacked("mdadm") / "sbin/mdadm"
+
+    @property
+    def exim(self):
+        return self.unpacked("exim4-daemon-light") / "usr/sbin/exim4"
+
+    @property
+    def opensmtpd(self):
+        return self.unpacked("opensmtpd") / "usr/sbin/smtpd"
 
     @property
     def npm(self):
@@ -130,13 +143,22 @@ class Tools:
             return postfix.Postfix(self.dir / "postfix", port)
         return self._make("_postfix", start)
 
+    def exim_to(self, port):
+        return self._make("_exim_host", lambda: smart_hosts.Exim(
+            self.dir / "exim", self.exim, port))
+
+    def opensmtpd_to(self, port):
+        return self._make("_opensmtpd_host", lambda: smart_hosts.OpenSmtpd(
+            self.dir / "smtpd", self.opensmtpd, port))
+
     def version(self, name):
         """Of a client, in a word."""
         return VERSIONS[name](self)
 
     def close(self):
-        if "_postfix" in self.__dict__:
-            self._postfix.close()
+        for name in ("_postfix", "_opensmtpd_host"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
 
 
 def first(argv, pattern=r"(\d[\w.]*\d)"):
@@ -179,6 +201,10 @@ VERSIONS = {
     "nc.traditional": package("netcat-traditional"),
     "bash": package("bash"),
     "Postfix": package("postfix"),
+    # It wants its user, even to tell its version.
+    "Exim": first(["dpkg-deb", "-f", lambda kit: next(
+        kit.exim.parents[2].glob("*.deb")), "Version"]),
+    "OpenSMTPD": first([lambda kit: kit.opensmtpd, "-h"], r"OpenSMTPD (\S+)"),
     "cron": package("cron"),
     "at": package("at"),
     "php": package("php8.2-cli"),
