@@ -3,8 +3,11 @@ and answers, not in /proc, not in a core, and not in memory once it is of no
 more use."""
 
 import base64
+import hashlib
+import hmac
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 
@@ -183,3 +186,133 @@ def test_password_is_written_nowhere(sesd, relay, directory):
         assert where(path.read_bytes(), OLD) == [], path
     r.process.wait()
     r.process = None
+
+
+KEY = "Hv3CivetHv3GenetHv3KoalaHv3TenrecHv3Quol"
+
+
+def derived(key, region):
+    """What SES takes for the secret access key of a user."""
+    digest = ("AWS4" + key).encode()
+    for word in ("11111111", region, "ses", "aws4_request", "SendRawEmail"):
+        digest = hmac.new(digest, word.encode(), hashlib.sha256).digest()
+    return base64.b64encode(b"\x04" + digest).decode()
+
+
+def given_inline(r, directory):
+    write_inline(r, OLD)
+    return [r.config_file], ()
+
+
+def given_as_credential(r, directory):
+    path = directory / "credentials" / "ses-password"
+    path.parent.mkdir()
+    path.write_text(OLD + "\n")
+    path.chmod(0o400)
+    r.settings["ses.password_file"] = None
+    return [path], ("env", f"CREDENTIALS_DIRECTORY={path.parent}")
+
+
+def given_as_key(r, directory):
+    path = directory / "key"
+    path.write_text(KEY + "\n")
+    path.chmod(0o600)
+    r.settings["ses.password_file"] = None
+    r.settings["ses.secret_key_file"] = f'"{path}"'
+    r.settings["ses.region"] = '"eu-west-1"'
+    return [path], ()
+
+
+@pytest.mark.parametrize("give", [given_inline, given_as_credential,
+                                  given_as_key])
+def test_password_is_hidden_whatever_way_it_came(sesd, relay, directory, give):
+    password = derived(KEY, "eu-west-1") if give is given_as_key else OLD
+    s = sesd(settings={"password": password})
+    r = relay(s, start=False, config={"log.level": '"debug"'})
+    r.password_file.unlink()
+    sources, wrap = give(r, directory)
+    if give is not given_inline:
+        r.write_config()
+    r.start(wrap=wrap)
+    use(s, r, 2)
+    s.set("password", "another one")
+    wait_until(lambda: r.status()["connections"]["idle"] == 0, "idle out")
+    r.send()
+    wait_until(lambda: r.status()["upstream"]["connect_error"], "the refusal")
+    said = []
+    for argv in (["sesrelayd", "-t"], ["sesrelayd", "-T"],
+                 ["sesrelayctl", "--json", "status"], ["sesrelayctl", "check"],
+                 ["sesrelayctl", "queue", "-l"], ["sesrelayctl", "reload"]):
+        done = subprocess.run(
+            [*wrap, str(BUILD / argv[0]), "-c", str(r.config_file), *argv[1:]],
+            capture_output=True, timeout=60)
+        assert done.returncode == 0 or argv[1:] == ["check"], done
+        said.append(done.stdout + done.stderr)
+    proc = pathlib.Path(f"/proc/{r.process.pid}")
+    said += [(proc / name).read_bytes() for name in ("cmdline", "environ")]
+    assert all(said)
+    said += [path.read_bytes() for path in files_of(r) if path not in sources]
+    for text in said:
+        assert where(text, password) == [] and where(text, KEY) == []
+    assert b"535" in b"".join(said)  # what was said includes the trouble
+
+
+# Reads what it is told by an argument each; says which of these it can.
+PRYING = """
+import os, signal, socket, sys
+for what in sys.argv[1:]:
+    kind, _, path = what.partition(":")
+    try:
+        if kind == "connect":
+            socket.socket(socket.AF_UNIX).connect(path)
+        elif kind == "kill":
+            os.kill(int(path), 0)
+        elif kind == "list":
+            os.listdir(path)
+        else:
+            open(path, "rb").read(1)
+        print(what)
+    except OSError:
+        pass
+"""
+
+
+def test_other_users_see_nothing(sesd, relay, directory):
+    """The daemon as a user of its own and without privileges, as a service
+    has it; another user, and another process of its own user too."""
+    s = sesd(settings={"password": OLD})
+    r = relay(s, start=False)
+    r.set_password(OLD)
+    shutil.copy(s.certs / "ca.pem", r.dir / "ca.pem")
+    r.settings["ses.ca_file"] = f'"{r.dir / "ca.pem"}"'
+    r.write_config()
+    drop = ["setpriv", "--no-new-privs"]
+    if os.geteuid() == 0:
+        directory.chmod(0o755)
+        for d in (r.dir, *r.dir.rglob("*")):
+            os.chown(d, 64010, 64010)
+        drop += ["--clear-groups", "--bounding-set=-all"]
+    own, other = ((*drop, f"--reuid={n}", f"--regid={n}") if
+                  os.geteuid() == 0 else drop for n in (64010, 64011))
+    r.start(wrap=own)
+    use(s, r, 2)
+    pid = r.process.pid
+    files = [f"read:{p}" for p in r.spool.rglob("*") if p.is_file()]
+    assert files
+    secret = [f"read:/proc/{pid}/{name}"
+              for name in ("environ", "mem", "maps", "auxv")]
+    private = [f"list:{r.spool}", *files, f"read:{r.password_file}",
+               f"connect:{r.control}", f"kill:{pid}"]
+
+    def pry(how, things):
+        done = subprocess.run(
+            [*how, "/usr/bin/python3", "-c", PRYING, *things],
+            capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout.split()
+
+    # Not even who runs as the same user.
+    assert pry(own, secret) == []
+    assert set(pry(own, private)) == set(private)
+    if os.geteuid() == 0:
+        config = [f"read:{r.config_file}"]
+        assert pry(other, secret + private + config) == config
