@@ -126,14 +126,14 @@ static void note_aliases(const struct config *config, struct changes *changes)
 	    config->rewrite.aliases_file);
 }
 
-void daemon_log_lines(
-    enum log_level level, const char *before, const char *lines)
+void daemon_log_lines(enum log_level level, const char *event,
+    const char *before, const char *lines)
 {
 	while (*lines != '\0') {
 		int n = (int)strcspn(lines, "\n");
 
-		log_msg(
-		    level, LOG_MASTER, LOG_NO_ID, "%s%.*s", before, n, lines);
+		log_msg_event(
+		    level, LOG_MASTER, event, "%s%.*s", before, n, lines);
 		lines += n + (lines[n] == '\n');
 	}
 }
@@ -141,7 +141,7 @@ void daemon_log_lines(
 static int refuse(struct daemon *d, const char *why)
 {
 	d->last_reload_ok = false;
-	daemon_log_lines(LOG_LEVEL_ERROR,
+	daemon_log_lines(LOG_LEVEL_ERROR, "reload-refused",
 	    "reload refused, the old configuration stays in force: ", why);
 	return -1;
 }
@@ -158,7 +158,7 @@ static void swap(struct daemon *d, struct config *config, struct changes *told)
 		append(&told->text, "%s\n", config->warnings);
 	/* What changed is told where the log was, and that it did here. */
 	apply_log_options(d, config);
-	daemon_log_lines(LOG_LEVEL_WARNING, "", config->warnings);
+	daemon_log_lines(LOG_LEVEL_WARNING, "message", "", config->warnings);
 	config_free(d->config);
 	d->config = config;
 	pages_configure(d->pages);
@@ -186,7 +186,7 @@ static int reload(struct daemon *d, char **message)
 	swap(d, config, &changes);
 	d->credentials_trouble.text[0] = '\0';
 	d->last_reload_ok = true;
-	log_msg(LOG_LEVEL_INFO, LOG_MASTER, LOG_NO_ID,
+	log_msg_event(LOG_LEVEL_INFO, LOG_MASTER, "reloaded",
 	    "configuration reloaded, %u keys changed", changes.n);
 	*message =
 	    changes.text != NULL ? changes.text : xstrdup("nothing changed");

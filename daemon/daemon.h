@@ -41,8 +41,8 @@ struct daemon {
  */
 int daemon_reload(struct daemon *d, char **message);
 /* A log line for each of `lines`, with `before` in front of it. */
-void daemon_log_lines(
-    enum log_level level, const char *before, const char *lines);
+void daemon_log_lines(enum log_level level, const char *event,
+    const char *before, const char *lines);
 /* Raises the limit for all sessions, the pool, the spool and some to spare; as
  * far as the system lets it, with a warning if that is not enough. */
 void daemon_allow_descriptors(const struct config *config);

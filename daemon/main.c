@@ -218,7 +218,7 @@ static void announce(struct daemon *d)
 	log_msg(LOG_LEVEL_INFO, LOG_MASTER, LOG_NO_ID,
 	    "sesrelayd %s ready: mail goes to %s, spool %s", SESRELAYD_VERSION,
 	    d->config->endpoint, d->config->spool.directory);
-	daemon_log_lines(LOG_LEVEL_WARNING, "", d->config->warnings);
+	daemon_log_lines(LOG_LEVEL_WARNING, "message", "", d->config->warnings);
 	config_each_later(d->config, log_each_later, NULL);
 	log_flush();
 	service_ready(&d->service, d->relay, d->loop);

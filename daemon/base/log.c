@@ -124,24 +124,42 @@ void log_event(enum log_level level, enum log_component component,
 		});
 }
 
-void log_msg(enum log_level level, enum log_component component, uint64_t id,
-    const char *fmt, ...)
+PRINTF(5, 0)
+static void write_message(enum log_level level, enum log_component component,
+    const char *event, uint64_t id, const char *fmt, va_list ap)
 {
 	char message[2048];
-	va_list ap;
 
 	if (!log_enabled(level))
 		return;
-	va_start(ap, fmt);
 	vsnprintf(message, sizeof(message), fmt, ap);
-	va_end(ap);
 	write_entry(&(struct log_entry){
 	    .level = level,
 	    .component = component,
-	    .event = "message",
+	    .event = event,
 	    .message = message,
 	    .id = id,
 	});
+}
+
+void log_msg(enum log_level level, enum log_component component, uint64_t id,
+    const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	write_message(level, component, "message", id, fmt, ap);
+	va_end(ap);
+}
+
+void log_msg_event(enum log_level level, enum log_component component,
+    const char *event, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	write_message(level, component, event, LOG_NO_ID, fmt, ap);
+	va_end(ap);
 }
 
 void log_flush(void)

@@ -96,6 +96,10 @@ void log_event(enum log_level level, enum log_component component,
 PRINTF(4, 5)
 void log_msg(enum log_level level, enum log_component component, uint64_t id,
     const char *fmt, ...);
+/* The same with an event of its own, for who looks for it by its name. */
+PRINTF(4, 5)
+void log_msg_event(enum log_level level, enum log_component component,
+    const char *event, const char *fmt, ...);
 void log_flush(void);
 
 /*

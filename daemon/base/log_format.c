@@ -54,6 +54,18 @@ int log_level_parse(struct slice name, enum log_level *level)
 	return -1;
 }
 
+/* MESSAGE_ID of the journal: one for each kind of event that people look for. */
+static const struct {
+	const char *event, *id;
+} kinds[] = {
+	{ "accepted", "5352af2578ee4449a8a8c47fa7806f28" },
+	{ "sent", "8f0d2cdee1304d7e9eb5df43e557f4c0" },
+	{ "deferred", "989cceec95d64a058e7fddf06b6f7b97" },
+	{ "bounced", "539e86d84b264b66a2cf83065591e759" },
+	{ "reloaded", "c53a3f486db5440a8a17a543efa467ac" },
+	{ "reload-refused", "9689582aeda048dba80b29ecdf70282b" },
+};
+
 /* The bytes that stay free for what ends a line: "}", newline, NUL. */
 #define RESERVE 3
 
@@ -370,8 +382,13 @@ static void put_journal(
 	    "SYSLOG_PID=%d\nPRIORITY=%d\n",
 	    entry->name, components[entry->component], SYSLOG_FACILITY_MAIL,
 	    entry->pid, levels[entry->level].priority);
-	if (entry->id != LOG_NO_ID)
-		put_fmt(out, "QUEUE_ID=%s\n", id_format(entry->id, id));
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+		if (strcmp(kinds[i].event, entry->event) == 0)
+			put_fmt(out, "MESSAGE_ID=%s\n", kinds[i].id);
+	if (entry->id != LOG_NO_ID) {
+		id_format(entry->id, id);
+		put_fmt(out, "QUEUE_ID=%s\nSESRELAYD_QUEUE_ID=%s\n", id, id);
+	}
 	put_str(out, "MESSAGE=");
 	put_body(out, entry, format);
 	put_end(out, '\n');

@@ -64,6 +64,11 @@ void relay_move(
 void relay_log_accepted(const struct message *m)
 {
 	char size[24], nrcpt[16];
+	struct log_field smtpd[] = {
+		{ LOG_PLAIN, "client", m->peer },
+		{ LOG_HIDDEN, "helo", m->helo },
+		{ LOG_END, NULL, NULL },
+	};
 	struct log_field cleanup[] = {
 		{ LOG_ANGLE, "message-id", m->message_id },
 		{ LOG_END, NULL, NULL },
@@ -78,6 +83,9 @@ void relay_log_accepted(const struct message *m)
 
 	snprintf(size, sizeof size, "%llu", (unsigned long long)m->size);
 	snprintf(nrcpt, sizeof nrcpt, "%u", m->n_rcpts);
+	/* Who counts received mail by these lines counts accepted mail. */
+	if (m->peer != NULL && m->peer[0] != '\0')
+		log_event(LOG_LEVEL_INFO, LOG_SMTPD, "client", m->id, smtpd);
 	log_event(LOG_LEVEL_INFO, LOG_CLEANUP, "message-id", m->id, cleanup);
 	log_event(LOG_LEVEL_INFO, LOG_QMGR, "accepted", m->id, qmgr);
 }

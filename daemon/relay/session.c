@@ -69,24 +69,28 @@ void session_close(struct session *s)
 
 /* --- talking --- */
 
+#define REPEATS_LOGGED 20
+
 void session_log_repeats(struct session *s)
 {
-	if (s->reject.n_repeats > 0)
+	if (s->reject.n_repeats > REPEATS_LOGGED)
 		log_msg(LOG_LEVEL_INFO, LOG_SMTPD, LOG_NO_ID,
-		    "NOQUEUE: reject: %u times more, what %s was told last",
-		    s->reject.n_repeats, s->peer);
+		    "NOQUEUE: %u times more, what %s was told last",
+		    s->reject.n_repeats - REPEATS_LOGGED, s->peer);
 	s->reject = (struct session_reject){ .code = 0 };
 }
 
-/* A client that asks for the same again and again must not fill the log. */
+/*
+ * A client that asks for the same again and again must not fill the log.  Who
+ * has a list of bad addresses is no such client: parsers of logs count lines.
+ */
 static bool is_repeat(struct session *s, const struct server_out *out)
 {
 	struct session_reject *last = &s->reject;
 
 	if (last->code == out->code && last->state == s->server.state &&
 	    last->reply_len == out->reply_len) {
-		last->n_repeats++;
-		return true;
+		return ++last->n_repeats > REPEATS_LOGGED;
 	}
 	session_log_repeats(s);
 	*last = (struct session_reject){ s->server.state, out->code,

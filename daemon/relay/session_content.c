@@ -77,12 +77,6 @@ void session_start_content(struct session *s)
 	    clock_mono_us() + session_timeout_us(s) * INBOUND_MESSAGE_TIMEOUTS;
 	add_received(s);
 	session_start_header(s);
-	struct log_field fields[] = {
-		{ LOG_PLAIN, "client", s->peer },
-		{ LOG_HIDDEN, "helo", server->helo },
-		{ LOG_END, NULL, NULL },
-	};
-	log_event(LOG_LEVEL_INFO, LOG_SMTPD, "client", s->m->id, fields);
 }
 
 /* It will not be accepted; keep nothing of it but read to its end. */

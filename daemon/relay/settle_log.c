@@ -107,12 +107,14 @@ static void log_recipient(const struct settlement *res, unsigned i)
 		{ LOG_ANGLE, "to", rcpt->addr },
 		{ LOG_ANGLE, "orig_to", rcpt->orig },
 		{ LOG_PLAIN, "relay", res->via != NULL ? res->via : "none" },
-		{ LOG_NUMBER, "conn", res->conn != 0 ? conn : NULL },
 		{ LOG_NUMBER, "delay", delay },
 		{ LOG_PLAIN, "delays", delays },
 		{ LOG_PLAIN, "dsn", v->dsn },
 		{ LOG_PLAIN, "status", status },
 		{ LOG_NOTE, "reply", note },
+		/* Between relay and status, parsers know Postfix's fields
+		 * only. */
+		{ LOG_NUMBER, "conn", res->conn != 0 ? conn : NULL },
 		{ LOG_HIDDEN, "ses_id", ses_id },
 		{ LOG_HIDDEN_NUMBER, "attempt", attempt },
 		{ LOG_END, NULL, NULL },

@@ -31,10 +31,11 @@ DATE = "Date: Sat, 21 Nov 2026 10:00:00 +0000"
 OUTCOME = re.compile(
     r"^\w{3} [ \d]\d \d\d:\d\d:\d\d \S+ sesrelayd/smtp\[\d+\]: "
     r"(?P<id>[0-9A-F]{16}): to=<(?P<to>[^>]*)>"
-    r"(?:, orig_to=<(?P<orig_to>[^>]*)>)?, relay=(?P<relay>[^, ]+)"
-    r"(?:, conn=(?P<conn>\d+))?, delay=(?P<delay>[\d.e+]+), "
+    r"(?:, orig_to=<(?P<orig_to>[^>]*)>)?, relay=(?P<relay>[^, ]+), "
+    r"delay=(?P<delay>[\d.e+]+), "
     r"delays=(?P<delays>[^, ]+), dsn=(?P<dsn>\d\.\d+\.\d+), "
-    r"status=(?P<status>sent|deferred|bounced) \((?P<note>.*)\)$", re.M)
+    r"status=(?P<status>sent|deferred|bounced) \((?P<note>.*)\)"
+    r"(?:, conn=(?P<conn>\d+))?$", re.M)
 # The first and the last word about a message, in both formats of the log.
 ACCEPTED = re.compile(r'/qmgr\[\d+\]: ([0-9A-F]{16}): from=<|'
                       r'"event":"accepted","id":"([0-9A-F]{16})"')

@@ -232,6 +232,7 @@ static void test_journal_gets_fields(void **state)
 	snprintf(expected, sizeof(expected),
 	    "SYSLOG_IDENTIFIER=sesrelayd/cleanup\nSYSLOG_FACILITY=2\n"
 	    "SYSLOG_PID=%d\nPRIORITY=4\nQUEUE_ID=00000000000000AB\n"
+	    "SESRELAYD_QUEUE_ID=00000000000000AB\n"
 	    "MESSAGE=00000000000000AB: message-id=<a\\x0aPRIORITY=0>\n"
 	    "SESRELAYD_EVENT=durable\n"
 	    "SESRELAYD_MESSAGE_ID=a\\x0aPRIORITY=0\n"
