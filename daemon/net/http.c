@@ -6,7 +6,7 @@
  * its socket is not read, and LEAVING until it closes, so that no reset
  * overtakes the answer.  Invariant: it is on the list, oldest first, exactly
  * while its connection is open, and n_clients is their number; the connection
- * has a deadline in every state.
+ * has one deadline for all three.
  *
  * Of a request, only its first line matters: which page.  Header fields are
  * read over; they can change nothing.
@@ -132,7 +132,6 @@ static void answer(
 	conn_discard_input(c->conn);
 	/* An end of its input does not end its answer. */
 	conn_pause(c->conn);
-	conn_deadline(c->conn, HTTP_ANSWER_US);
 }
 
 static void answer_text(struct client *c, int status, const char *text)
@@ -253,7 +252,6 @@ static void on_writable(void *ctx)
 		return;
 	c->state = LEAVING;
 	(void)shutdown(conn_fd(c->conn), SHUT_WR);
-	conn_deadline(c->conn, HTTP_LEAVE_US);
 	conn_resume(c->conn);
 }
 
@@ -281,7 +279,7 @@ static void on_accept(void *ctx, int fd, const struct sockaddr *peer)
 	c = xcalloc(1, sizeof(*c));
 	c->http = h;
 	c->conn = conn_accept(h->loop, fd, &client_events, c);
-	conn_deadline(c->conn, HTTP_REQUEST_US);
+	conn_deadline(c->conn, HTTP_CLIENT_US);
 	TAILQ_INSERT_TAIL(&h->clients, c, link);
 	h->n_clients++;
 }

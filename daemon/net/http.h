@@ -4,9 +4,9 @@
  *
  * It is made to cost nothing.  At most HTTP_MAX_CLIENTS connections are open,
  * and one more closes the oldest, so that who comes and asks at once is served
- * whoever else hangs around.  A request has 8 KB, 64 lines and 5 s from the
- * accept on, however it drips; its answer has 5 s to be taken; then the
- * connection ends.  What follows the request is thrown away.
+ * whoever else hangs around.  A request has 8 KB and 64 lines, and 5 s after the
+ * accept the connection ends, however it drips and whatever it is at.  What
+ * follows the request is thrown away.
  *
  * Everyone may connect who reaches the socket, but only peers in the networks
  * of http_allow() are answered, by what is allowed when they ask; others get
@@ -26,10 +26,8 @@
 #define HTTP_REQUEST_BYTES 8192
 #define HTTP_REQUEST_LINES 64
 #define HTTP_LINE_BYTES 4096
-#define HTTP_REQUEST_US (5 * US_PER_S)
-#define HTTP_ANSWER_US (5 * US_PER_S)
-/* How long a client may take to close after its answer. */
-#define HTTP_LEAVE_US US_PER_S
+/* To ask, to take the answer and to close. */
+#define HTTP_CLIENT_US (5 * US_PER_S)
 
 struct http_answer {
 	int status; /* 200, 503, ...; 200 unless it is set */
