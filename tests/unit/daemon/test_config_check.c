@@ -184,7 +184,8 @@ static void test_addresses(void **state)
 				  "\"[2001:db8::99]:2525\" ]"),
 	    "[2001:db8::99]:2525 is no address of this host");
 	must_complain(
-	    WITH_SPOOL("%D/spool") "http: { listen = \"192.0.2.99:9125\"; };",
+	    WITH_SPOOL("%D/spool") "http: { listen = \"192.0.2.99:9125\"; "
+				   "allow = [ \"192.0.2.0/24\" ]; };",
 	    "'http.listen': 192.0.2.99:9125 is no address of this host");
 	assert_int_equal(
 	    check("ses: { " SES_KEYS "source_address = \"192.0.2.99\"; };"
