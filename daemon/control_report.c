@@ -56,11 +56,13 @@ static json_t *connections_report(const struct relay *r)
 
 static json_t *spool_report(const struct relay *r)
 {
+	const char *refusal = spool_refusal(r->spool, 1);
 	struct spool_usage u;
 
 	spool_usage(r->spool, &u);
-	return json_pack("{s:b,s:s,s:I,s:I,s:I,s:I,s:b}", "healthy", u.healthy,
-	    "reason", u.reason != NULL ? u.reason : "", "free_bytes",
+	return json_pack("{s:b,s:s,s:s,s:I,s:I,s:I,s:I,s:b}", "healthy",
+	    u.healthy, "reason", u.reason != NULL ? u.reason : "", "refusal",
+	    refusal != NULL ? refusal : "", "free_bytes",
 	    (json_int_t)u.free_bytes, "bytes", (json_int_t)u.bytes,
 	    "live_bytes", (json_int_t)u.live_bytes, "failed",
 	    (json_int_t)u.n_failed, "scanning", u.scanning);

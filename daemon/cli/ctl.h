@@ -1,12 +1,18 @@
 /*
  * The parts of sesrelayctl(8).
  *
- *   sesrelayctl.c   options, verbs, exit codes
+ *   sesrelayctl.c   main()
+ *   ctl_verbs.c     the table of verbs
+ *   ctl_args.c      the command line, by the tables of verbs and options
+ *   ctl_help.c      what people and the shell's completion are told of them
+ *   ctl_error.c     what goes to standard error, and how
  *   ctl_client.c    one request, the lines of its answer
  *   ctl_config.c    which socket, which spool
  *   ctl_offline.c   the same answers from the spool, when the daemon is down
  *   ctl_print.c     text, numbers and times for people
  *   ctl_status.c    the screen of `status`, with ctl_upstream.c
+ *   ctl_monitor.c   `status --check`: one line for a monitoring system
+ *   ctl_top.c       `top`, with top_*.c: see cli/top.h
  *   ctl_connections.c  the table of `connections`, and `rotate`
  *   ctl_queue.c     the table of `queue`, and `show`
  *   ctl_mailq.c     `mailq`: the queue in Postfix's forms
@@ -35,6 +41,8 @@
 #define CTL_SOCKET "/run/sesrelayd/control"
 #define CTL_SPOOL "/var/spool/sesrelayd"
 
+struct ctl_client;
+
 /* What the command line asks for; strings are borrowed from argv. */
 struct ctl_options {
 	const char *file; /* -c; NULL: CTL_CONFIG_FILE, if it can be read */
@@ -48,19 +56,129 @@ struct ctl_options {
 	int64_t timeout_us; /* drain, rotate, send-test; -1: none */
 	const char *region; /* password; NULL: ses.region */
 	const char *from; /* send-test, rewrite-test; NULL: see there */
-	char **to; /* rewrite-test */
+	const char **to; /* rewrite-test */
 	unsigned n_to;
 	bool wait; /* rotate */
+	bool help; /* -h */
+	bool check; /* status --check, with these: */
+	int64_t warn_age_us, crit_age_us, warn_queue,
+	    crit_queue; /* -1: not set */
+	int64_t delay_us; /* top -d; -1: not set */
+	int64_t count; /* top -n; -1: no end */
+	bool once; /* top */
 	char **args; /* operands behind the verb */
 	int n_args;
 };
 
-/* "sesrelayctl: ..." on stderr; what stdout has comes before it. */
+/* --- ctl_error.c --- */
+
+/*
+ * "sesrelayctl: ..." on stderr, after what stdout has; or kept for later.
+ * _lines: text that has its own lines, each with where it is from.
+ */
 PRINTF(1, 2) void ctl_error(const char *fmt, ...);
+void ctl_error_lines(const char *text);
+/* From now on nothing is printed but kept, for who shows it elsewhere. */
+void ctl_errors_keep(void);
+/* "ONE; OTHER", "" for none; valid until the next error. */
+const char *ctl_errors_kept(void);
+void ctl_errors_forget(void);
+/* Prints what was kept; from now on, errors are printed again. */
+void ctl_errors_put_text(void);
+/*
+ * What was kept, as one object: "error" with its "code"; or, when rc is 0,
+ * "notice".
+ */
+void ctl_errors_put_object(int rc);
+
+/* --- ctl_verbs.c, ctl_args.c, ctl_help.c --- */
+
+enum ctl_option_bit {
+	OPT_LIST = 1 << 0,
+	OPT_PARTS = 1 << 1,
+	OPT_LOG = 1 << 2,
+	OPT_ALL = 1 << 3,
+	OPT_YES = 1 << 4,
+	OPT_TIMEOUT = 1 << 5,
+	OPT_POSTFIX = 1 << 6,
+	OPT_REGION = 1 << 7,
+	OPT_FROM = 1 << 8,
+	OPT_WAIT = 1 << 9,
+	OPT_TO = 1 << 10,
+	OPT_CHECK = 1 << 11,
+	OPT_TOP = 1 << 12,
+};
+
+/* What an argument is: the shell's completion offers it. */
+enum ctl_words {
+	WORDS_NONE,
+	WORDS_STATE,
+	WORDS_ID,
+	WORDS_FAILED_ID,
+	WORDS_PART,
+	WORDS_LEVEL,
+	WORDS_FILE,
+	WORDS_ADDRESS,
+	WORDS_TEXT,
+	WORDS_DURATION,
+	WORDS_NUMBER,
+	WORDS_REGION,
+};
+
+enum ctl_needs {
+	NEEDS_DAEMON,
+	NEEDS_SPOOL, /* of the daemon, or by itself when that is down */
+	NEEDS_NOTHING, /* or opens it itself */
+};
+
+struct ctl_verb {
+	const char *name;
+	int (*run)(struct ctl_client *c, const struct ctl_options *options);
+	enum ctl_needs needs;
+	unsigned options; /* enum ctl_option_bit */
+	int min_args, max_args;
+	/* What is wrong with an argument; NULL: nothing. */
+	const char *(*check)(const char *arg);
+	enum ctl_words words;
+	bool changes; /* something, as against a look */
+	const char *usage, *summary, *example;
+};
+
+extern const struct ctl_verb ctl_verbs[];
+extern const size_t ctl_n_verbs;
+const char *ctl_check_address(const char *arg);
+const char *ctl_check_level(const char *arg);
+
+struct ctl_option {
+	const char *name; /* NULL: it has but a letter */
+	char letter; /* 0: none */
+	unsigned bit; /* 0: goes with every verb */
+	const char *arg; /* "FILE"; NULL: takes none */
+	enum ctl_words words;
+	bool (*take)(struct ctl_options *o, const char *arg);
+	const char *summary;
+};
+
+extern const struct ctl_option ctl_options_table[];
+extern const size_t ctl_n_options;
+
+/* Fills *o; does not return when the line is wrong, or wants help alone. */
+const struct ctl_verb *ctl_args_read(
+    int argc, char **argv, struct ctl_options *o);
+/* All kept errors, then exit(3). */
+NORETURN void ctl_exit(const struct ctl_options *o, int rc);
+
+/* All verbs. */
+void ctl_help(FILE *out);
+void ctl_help_verb(const struct ctl_verb *verb);
+void ctl_help_json(const struct ctl_verb *verb); /* NULL: all */
+/* The tables, for completion: ctl_help.c has the form. */
+void ctl_help_dump(void);
+/* The nearest of n names, or NULL; each is found `size` bytes further. */
+const char *ctl_nearest(
+    const char *word, const void *names, size_t n, size_t size);
 
 /* --- ctl_client.c --- */
-
-struct ctl_client;
 
 /*
  * NULL, with the exit code in *rc, after saying why and what to do.  With
@@ -85,6 +203,15 @@ MUST_CHECK int ctl_request(struct ctl_client *c, const char *request,
  */
 MUST_CHECK int ctl_query(struct ctl_client *c, const char *request,
     bool (*fn)(void *ctx, json_t *object), void *ctx, struct err *err);
+/*
+ * Called whenever an answer has to be waited for: returns EX_OK when there may
+ * be more to read of the socket `fd`, or the exit code of a request that is
+ * given up; the client is of no more use then.
+ */
+void ctl_set_wait(
+    struct ctl_client *c, int (*wait)(void *ctx, int fd), void *ctx);
+/* The spool that is read instead of the daemon; NULL: it is not. */
+const char *ctl_spool(const struct ctl_client *c);
 /* Objects that came in answer to all requests. */
 size_t ctl_n_objects(const struct ctl_client *c);
 /* Of two exit codes the one that says more: 1 before 65 before 0. */
@@ -133,7 +260,10 @@ void ctl_put_labelled(const char *label, size_t indent, const char *text);
 PRINTF(2, 3) void ctl_put_line(const char *label, const char *fmt, ...);
 
 #define CTL_BUF 64
-/* "4.1 kB", "4 min 10 s"; they return buf. */
+/* A member that is a real number, or an integer. */
+double ctl_real(json_t *object, const char *key);
+/* "4.1 kB", "4 min 10 s", "12.3"; they return buf. */
+const char *ctl_format_rate(double rate, char buf[CTL_BUF]);
 const char *ctl_format_bytes(int64_t bytes, char buf[CTL_BUF]);
 const char *ctl_format_seconds(int64_t seconds, char buf[CTL_BUF]);
 /* Wall clock in us from "2026-11-21T10:00:01.123456Z"; -1: it is none. */
@@ -153,7 +283,11 @@ MUST_CHECK int ctl_submit(const char *address, const char *sender,
 
 /* --- ctl_upstream.c: parts of the screen of `status` --- */
 
-void ctl_put_upstream(json_t *upstream);
+/* The first line, without its label: does mail go out, and come in?  free(3) */
+char *ctl_headline(json_t *status);
+/* Why the spool takes no mail; NULL: it does. */
+const char *ctl_spool_trouble(json_t *spool);
+void ctl_put_upstream(json_t *status);
 void ctl_put_rate(json_t *rate);
 void ctl_put_pace(json_t *upstream);
 void ctl_put_way(json_t *upstream);
@@ -161,6 +295,8 @@ void ctl_put_way(json_t *upstream);
 /* --- the verbs --- */
 
 int ctl_status(struct ctl_client *c, const struct ctl_options *options);
+int ctl_monitor(const struct ctl_options *options);
+int ctl_top(struct ctl_client *c, const struct ctl_options *options);
 int ctl_connections(struct ctl_client *c, const struct ctl_options *options);
 int ctl_queue(struct ctl_client *c, const struct ctl_options *options);
 int ctl_show(struct ctl_client *c, const struct ctl_options *options);

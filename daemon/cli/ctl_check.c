@@ -345,12 +345,12 @@ int ctl_check(struct ctl_client *client, const struct ctl_options *options)
 
 	(void)client;
 	if (!report) {
-		fprintf(stderr, "%s\n", message);
+		ctl_error_lines(message);
 		free(message);
 		return EX_CONFIG;
 	}
 	if (report->warnings[0])
-		fprintf(stderr, "%s\n", report->warnings);
+		ctl_error_lines(report->warnings);
 	if (options->json)
 		put_objects(report);
 	else

@@ -41,6 +41,8 @@ struct ctl_client {
 	int rc; /* of what objects said */
 	struct err
 	    *quiet; /* says nothing, but puts the reason there; or NULL */
+	int (*wait)(void *ctx, int fd); /* see ctl_set_wait() */
+	void *wait_ctx;
 	/* data[from..len) is read and not used yet; data[from..seen) has no
 	 * newline. */
 	char *data;
@@ -167,6 +169,18 @@ void ctl_close(struct ctl_client *c)
 	free(c);
 }
 
+void ctl_set_wait(
+    struct ctl_client *c, int (*wait)(void *ctx, int fd), void *ctx)
+{
+	c->wait = wait;
+	c->wait_ctx = ctx;
+}
+
+const char *ctl_spool(const struct ctl_client *c)
+{
+	return c->directory;
+}
+
 size_t ctl_n_objects(const struct ctl_client *c)
 {
 	return c->n_objects;
@@ -200,6 +214,7 @@ static int send_line(struct ctl_client *c, const char *request)
 static int fill(struct ctl_client *c)
 {
 	ssize_t n;
+	int rc;
 
 	if (c->from > 0) {
 		memmove(c->data, c->data + c->from, c->len - c->from);
@@ -217,6 +232,9 @@ static int fill(struct ctl_client *c)
 		c->size = 2 * (c->len + READ_BYTES);
 		c->data = xrealloc(c->data, c->size);
 	}
+	rc = c->wait != NULL ? c->wait(c->wait_ctx, c->fd) : EX_OK;
+	if (rc != EX_OK)
+		return rc;
 	/* One byte is left for the end of a string. */
 	do
 		n = recv(c->fd, c->data + c->len, c->size - c->len - 1, 0);

@@ -24,11 +24,6 @@ static const char *format_short(double seconds, char buf[CTL_BUF])
 	return buf;
 }
 
-static double real(json_t *object, const char *key)
-{
-	return json_number_value(json_object_get(object, key));
-}
-
 /* "192.0.2.1:587", "[2001:db8::1]:587" */
 static char *address_of(json_t *connection)
 {
@@ -52,7 +47,7 @@ static void put_doing(json_t *connection)
 	char time[CTL_BUF];
 	char *text = xasprintf("%s%s%s for %s", ctl_text(connection, "doing"),
 	    message[0] != '\0' ? " of " : "", message,
-	    format_short(real(connection, "step_seconds"), time));
+	    format_short(ctl_real(connection, "step_seconds"), time));
 
 	put_below(text);
 	free(text);
@@ -74,7 +69,7 @@ static void put_details(json_t *connection)
 		return;
 	text = xasprintf("renewed at %" PRId64 " messages, or in %s",
 	    ctl_number(connection, "renewed_at_messages"),
-	    format_short(real(connection, "renewed_in_seconds"), time));
+	    format_short(ctl_real(connection, "renewed_in_seconds"), time));
 	put_below(text);
 	free(text);
 }
@@ -116,8 +111,9 @@ static bool put_row(void *ctx, json_t *connection)
 	ctl_put_padded(stdout, ctl_text(connection, "mode"), 10);
 	printf("%4" PRId64 "  %-11s  %s\n",
 	    ctl_number(connection, "messages_begun"),
-	    format_short(real(connection, "age_seconds"), age),
-	    idle ? format_short(real(connection, "idle_seconds"), since) : "-");
+	    format_short(ctl_real(connection, "age_seconds"), age),
+	    idle ? format_short(ctl_real(connection, "idle_seconds"), since)
+		 : "-");
 	if (!idle)
 		put_doing(connection);
 	if (t->list)

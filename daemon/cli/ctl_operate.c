@@ -197,6 +197,7 @@ static int confirm_delete(struct ctl_client *c)
 {
 	int64_t n = 0;
 	char answer[16];
+	struct err err;
 	int rc;
 
 	if (!isatty(STDIN_FILENO)) {
@@ -204,9 +205,12 @@ static int confirm_delete(struct ctl_client *c)
 			  "--yes if you mean it");
 		return EX_USAGE;
 	}
-	rc = ctl_request(c, "count", keep_count, &n);
-	if (rc != EX_OK)
+	rc = ctl_query(c, "count", keep_count, &n, &err);
+	if (rc != EX_OK) {
+		if (err.text[0] != '\0')
+			ctl_error("%s", err.text);
 		return rc;
+	}
 	fprintf(stderr,
 	    "Delete all %" PRId64 " messages in the queue?  They will be gone "
 	    "for good.  [y/N] ",

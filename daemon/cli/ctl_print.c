@@ -33,6 +33,11 @@ int64_t ctl_number(json_t *object, const char *key)
 	return json_integer_value(json_object_get(object, key));
 }
 
+double ctl_real(json_t *object, const char *key)
+{
+	return json_number_value(json_object_get(object, key));
+}
+
 bool ctl_true(json_t *object, const char *key)
 {
 	return json_is_true(json_object_get(object, key));
@@ -73,22 +78,6 @@ void ctl_put_padded(FILE *out, const char *text, size_t width)
 	ctl_put(out, text);
 	for (size_t n = ctl_width(text); n < width; n++)
 		putc(' ', out);
-}
-
-void ctl_error(const char *fmt, ...)
-{
-	char *text;
-	va_list args;
-
-	va_start(args, fmt);
-	if (vasprintf(&text, fmt, args) < 0)
-		fatal("out of memory");
-	va_end(args);
-	fflush(stdout);
-	fputs("sesrelayctl: ", stderr);
-	ctl_put(stderr, text);
-	putc('\n', stderr);
-	free(text);
 }
 
 /* Columns to break lines at; SIZE_MAX: it is not a person who reads them. */
@@ -164,6 +153,13 @@ const char *ctl_format_bytes(int64_t bytes, char buf[CTL_BUF])
 	for (; value >= 999.95 && i + 1 < ARRAY_LEN(units); i++)
 		value /= 1000;
 	snprintf(buf, CTL_BUF, i == 0 ? "%.0f %s" : "%.1f %s", value, units[i]);
+	return buf;
+}
+
+/* One digit behind the point for small ones, none for large. */
+const char *ctl_format_rate(double rate, char buf[CTL_BUF])
+{
+	snprintf(buf, CTL_BUF, rate < 100 ? "%.1f" : "%.0f", rate);
 	return buf;
 }
 

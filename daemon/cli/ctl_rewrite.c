@@ -375,7 +375,7 @@ int ctl_rewrite_test(
 	(void)client;
 	rehearsal = rehearsal_load(options->file, &message);
 	if (rehearsal == NULL) {
-		fprintf(stderr, "%s\n", message);
+		ctl_error_lines(message);
 		free(message);
 		return EX_CONFIG;
 	}

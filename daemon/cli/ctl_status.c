@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
 #include <time.h>
 
 /* --- what there is --- */
@@ -80,13 +81,13 @@ static void put_spool(json_t *spool)
 
 	ctl_format_bytes(ctl_number(spool, "bytes"), used);
 	ctl_format_bytes(ctl_number(spool, "free_bytes"), room);
-	if (ctl_true(spool, "healthy"))
+	if (ctl_spool_trouble(spool) == NULL)
 		ctl_put_line("Spool:", "ok, %s used, %s free", used, room);
 	else
 		ctl_put_line("Spool:",
 		    "TAKES NO MAIL, local programs get 4xx: %s (%s used, %s "
 		    "free)",
-		    ctl_text(spool, "reason"), used, room);
+		    ctl_spool_trouble(spool), used, room);
 	if (ctl_true(spool, "scanning"))
 		ctl_put_line("",
 		    "still being read after the start: the queue is longer "
@@ -166,7 +167,7 @@ static bool put_status(void *ctx, json_t *o)
 	json_t *upstream = json_object_get(o, "upstream");
 
 	(void)ctx;
-	ctl_put_upstream(upstream);
+	ctl_put_upstream(o);
 	put_intake(json_object_get(o, "paused"));
 	put_queue(json_object_get(o, "queue"));
 	ctl_put_rate(json_object_get(o, "rate"));
@@ -182,8 +183,56 @@ static bool put_status(void *ctx, json_t *o)
 	return true;
 }
 
-int ctl_status(struct ctl_client *c, const struct ctl_options *options)
+/* --- a daemon that is down --- */
+
+static bool keep_count(void *ctx, json_t *o)
 {
-	(void)options;
-	return ctl_request(c, "status", put_status, NULL);
+	*(int64_t *)ctx = ctl_number(o, "messages");
+	return true;
+}
+
+/* What can be said without it: how much mail waits for its return. */
+static void put_down(struct ctl_client *c)
+{
+	struct err err;
+	int64_t n = 0;
+
+	ctl_put_labelled("SES:", 0,
+	    "MAIL DOES NOT GO OUT, THE DAEMON IS DOWN; what it accepted is "
+	    "safe in the spool");
+	ctl_put_line("What to do:",
+	    "\"systemctl start sesrelayd\"; if it does not stay up, "
+	    "\"journalctl -u sesrelayd -e\" says why");
+	if (ctl_query(c, "count", keep_count, &n, &err) == EX_OK)
+		ctl_put_line("Queue:", "%" PRId64 " message%s in %s", n,
+		    n == 1 ? "" : "s", ctl_spool(c));
+}
+
+int ctl_status(struct ctl_client *unused, const struct ctl_options *options)
+{
+	struct ctl_client *c;
+	int rc;
+
+	(void)unused;
+	if (options->check)
+		return ctl_monitor(options);
+	/* The first line is to be ours, whatever is the matter. */
+	ctl_errors_keep();
+	c = ctl_open(options, !options->json, &rc);
+	if (c == NULL) {
+		if (!options->json)
+			ctl_errors_put_text();
+		return rc;
+	}
+	if (ctl_spool(c) == NULL) {
+		rc = ctl_request(c, "status", put_status, NULL);
+	} else {
+		if (!options->json)
+			put_down(c);
+		rc = EX_UNAVAILABLE;
+	}
+	if (!options->json)
+		ctl_errors_put_text();
+	ctl_close(c);
+	return rc;
 }

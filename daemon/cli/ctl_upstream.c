@@ -12,11 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static double real(json_t *object, const char *key)
-{
-	return json_number_value(json_object_get(object, key));
-}
-
 static bool in_state(json_t *upstream, const char *state)
 {
 	return strcmp(ctl_text(upstream, "state"), state) == 0;
@@ -89,8 +84,8 @@ static char *first_words(json_t *upstream)
 		    ctl_text(upstream, "endpoint"),
 		    ctl_text(upstream, "connect_error"));
 	if (in_state(upstream, "paused"))
-		return xstrdup("PAUSED, nothing is sent until \"sesrelayctl "
-			       "resume\"");
+		return xstrdup("PAUSED by an operator, nothing is sent and "
+			       "nothing is lost until \"sesrelayctl resume\"");
 	return good_words(upstream);
 }
 
@@ -134,14 +129,68 @@ static void put_remedy(json_t *upstream)
 		ctl_put_line("What to do:", "%s", then);
 }
 
-void ctl_put_upstream(json_t *upstream)
+/* --- does mail come in? --- */
+
+const char *ctl_spool_trouble(json_t *spool)
 {
+	const char *refusal = ctl_text(spool, "refusal");
+
+	/* The reply is for programs; what failed is for people. */
+	if (spool != NULL && !ctl_true(spool, "healthy"))
+		return ctl_text(spool, "reason");
+	return refusal[0] != '\0' ? refusal : NULL;
+}
+
+/* Why local programs cannot hand in mail; NULL: they can. */
+static const char *intake_trouble(json_t *status)
+{
+	json_t *paused = json_object_get(status, "paused");
+	json_t *spool = json_object_get(status, "spool");
+
+	if (ctl_true(status, "stopping"))
+		return "the daemon is stopping";
+	if (ctl_true(paused, "draining"))
+		return "the queue is being drained";
+	if (ctl_true(paused, "intake"))
+		return "intake is paused (\"sesrelayctl resume intake\" ends "
+		       "that)";
+	return ctl_spool_trouble(spool);
+}
+
+char *ctl_headline(json_t *status)
+{
+	char *first = first_words(json_object_get(status, "upstream"));
+	const char *trouble = intake_trouble(status);
+	char *all;
+
+	if (trouble == NULL)
+		return first;
+	all = xasprintf("%s; NO NEW MAIL IS TAKEN: %s", first, trouble);
+	free(first);
+	return all;
+}
+
+static void put_intake_remedy(json_t *status)
+{
+	json_t *spool = json_object_get(status, "spool");
+
+	if (ctl_spool_trouble(spool) != NULL)
+		ctl_put_line("What to do:",
+		    "make room for the spool, or raise what bounds it "
+		    "(spool.min_free, spool.max_messages, spool.max_size); "
+		    "local programs get 4xx, and those that queue try again");
+}
+
+void ctl_put_upstream(json_t *status)
+{
+	json_t *upstream = json_object_get(status, "upstream");
 	const char *untried = ctl_text(upstream, "new_credentials");
-	char *words = first_words(upstream);
+	char *words = ctl_headline(status);
 
 	ctl_put_labelled("SES:", 0, words);
 	free(words);
 	put_remedy(upstream);
+	put_intake_remedy(status);
 	if (untried[0] != '\0')
 		ctl_put_line("New password:",
 		    "NOT IN FORCE, %s; the old one is used as long as it "
@@ -151,24 +200,17 @@ void ctl_put_upstream(json_t *upstream)
 
 /* --- the way there --- */
 
-/* Two digits that count for small rates, none behind the point for large. */
-static const char *format_rate(double rate, char buf[CTL_BUF])
-{
-	snprintf(buf, CTL_BUF, rate < 100 ? "%.1f" : "%.0f", rate);
-	return buf;
-}
-
 void ctl_put_rate(json_t *rate)
 {
 	char sent[CTL_BUF], accepted[CTL_BUF];
 
 	ctl_put_line(
 	    "Rate:", "%s recipients/s sent, %s accepted in the last 10 s",
-	    format_rate(real(rate, "sent_10s"), sent),
-	    format_rate(real(rate, "accepted_10s"), accepted));
+	    ctl_format_rate(ctl_real(rate, "sent_10s"), sent),
+	    ctl_format_rate(ctl_real(rate, "accepted_10s"), accepted));
 	ctl_put_line("", "%s sent, %s accepted in the last minute",
-	    format_rate(real(rate, "sent_60s"), sent),
-	    format_rate(real(rate, "accepted_60s"), accepted));
+	    ctl_format_rate(ctl_real(rate, "sent_60s"), sent),
+	    ctl_format_rate(ctl_real(rate, "accepted_60s"), accepted));
 }
 
 void ctl_put_pace(json_t *upstream)
@@ -184,7 +226,7 @@ void ctl_put_pace(json_t *upstream)
 		return;
 	}
 	ctl_put_line("Pace:", "at most %s recipients/s, %s",
-	    format_rate(real(limit, "recipients_per_second"), rate),
+	    ctl_format_rate(ctl_real(limit, "recipients_per_second"), rate),
 	    strcmp(source, "learned") == 0 ? "learned from SES's throttling"
 					   : "as delivery.rate says");
 }
@@ -194,7 +236,7 @@ static void put_learned(json_t *upstream)
 {
 	json_t *learned = json_object_get(upstream, "learned");
 	int64_t messages = ctl_number(learned, "session_messages");
-	double seconds = real(learned, "session_seconds");
+	double seconds = ctl_real(learned, "session_seconds");
 	bool both = messages > 0 && seconds > 0;
 	char count[CTL_BUF] = "", age[CTL_BUF] = "";
 

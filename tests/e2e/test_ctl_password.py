@@ -97,7 +97,8 @@ def test_what_looks_like_no_key_is_warned_of(key, words):
     (["--region", "us-east-1"], SECRET + "\nmore\n", 1, "more than one line"),
     (["--region", "us-east-1"], "x" * 2000, 1, "too long"),
     (["--region", "us-east-1", "more"], SECRET, 64, "too many arguments"),
-    (["--from", "a@b.c"], SECRET, 64, "--from goes with send-test"),
+    (["--from", "a@b.c"], SECRET, 64,
+     "--from goes with rewrite-test and send-test"),
     (["-c", "/nonexistent"], SECRET, 64, "/nonexistent"),
 ])
 def test_mistakes(args, key, code, words):

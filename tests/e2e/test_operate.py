@@ -668,7 +668,9 @@ def test_trace(sesd, relay):
 
     def offline(text):
         done = ctl(r, "--json", "trace", text)
-        assert done.returncode == 0 and done.stderr.startswith(DOWN)
+        assert done.returncode == 0
+        assert "the daemon is down; reading the spool " in json.loads(
+            done.stderr)["notice"]
         return [json.loads(line) for line in done.stdout.splitlines()]
     check(offline)
     assert offline(wait)[-1]["state"] == "held"
@@ -732,7 +734,7 @@ def test_offline(sesd, relay):
     assert ctl(r, "failed", "0000000000000001").returncode == 65
     for verb in (("hold", ids[0]), ("release", ids[3]), ("retry",),
                  ("delete", ids[0]), ("requeue", "--all"), ("pause",),
-                 ("resume",), ("drain",), ("status",), ("reload",)):
+                 ("resume",), ("drain",), ("reload",)):
         done = ctl(r, *verb)
         assert done.returncode == 69, verb
         assert "systemctl status sesrelayd" in done.stderr

@@ -521,7 +521,7 @@ def test_ctl_exit_codes(sesd, relay, args, code):
 
 def test_ctl_without_daemon(relay, directory):
     r = relay(start=False)
-    for args in (("status",), ("retry",), ("reload",), ("--json", "status")):
+    for args in (("rotate",), ("retry",), ("reload",), ("--json", "status")):
         done = r.run_ctl(*args)
         assert done.returncode == 69 and done.stdout == ""
         assert "cannot reach the daemon" in done.stderr

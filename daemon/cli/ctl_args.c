@@ -1,0 +1,501 @@
+/*
+ * The command line, by the tables of verbs and of options.
+ *
+ * Options may stand anywhere; getopt_long(3) reads them with arrays that are
+ * made of the table.  Whatever is wrong ends the process here, with what would
+ * have been right; for who asked for JSON, in JSON.
+ */
+#include "cli/ctl.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/slice.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+/* --- values --- */
+
+/* "90", "90s", "5m", "2h", "1d", "500ms"; -1: it is none. */
+static int64_t parse_duration(const char *text)
+{
+	static const struct {
+		const char *name;
+		int64_t us;
+	} units[] = { { "", US_PER_S }, { "ms", US_PER_MS }, { "s", US_PER_S },
+		{ "m", 60 * US_PER_S }, { "h", 3600 * US_PER_S },
+		{ "d", 86400 * US_PER_S } };
+	size_t n = strspn(text, "0123456789");
+	uint64_t value;
+
+	if (slice_parse_u64(slice_of(text, n), &value) != 0 ||
+	    value > 1000 * 1000 * 1000)
+		return -1;
+	for (size_t i = 0; i < ARRAY_LEN(units); i++)
+		if (strcmp(text + n, units[i].name) == 0)
+			return (int64_t)value * units[i].us;
+	return -1;
+}
+
+static bool take_duration(int64_t *to, const char *arg)
+{
+	*to = parse_duration(arg);
+	return *to >= 0;
+}
+
+static bool take_number(int64_t *to, const char *arg)
+{
+	uint64_t value;
+
+	if (slice_parse_u64(slice_str(arg), &value) != 0 || value > INT32_MAX)
+		return false;
+	*to = (int64_t)value;
+	return true;
+}
+
+#define TAKE_FLAG(member)                                                      \
+	static bool take_##member(struct ctl_options *o, const char *arg)      \
+	{                                                                      \
+		(void)arg;                                                     \
+		return o->member = true;                                       \
+	}
+#define TAKE_TEXT(member)                                                      \
+	static bool take_##member(struct ctl_options *o, const char *arg)      \
+	{                                                                      \
+		o->member = arg;                                               \
+		return true;                                                   \
+	}
+#define TAKE_DURATION(member)                                                  \
+	static bool take_##member(struct ctl_options *o, const char *arg)      \
+	{                                                                      \
+		return take_duration(&o->member, arg);                         \
+	}
+#define TAKE_NUMBER(member)                                                    \
+	static bool take_##member(struct ctl_options *o, const char *arg)      \
+	{                                                                      \
+		return take_number(&o->member, arg);                           \
+	}
+
+TAKE_TEXT(file)
+TAKE_TEXT(socket)
+TAKE_FLAG(json)
+TAKE_FLAG(help)
+TAKE_FLAG(list)
+TAKE_FLAG(postfix_json)
+TAKE_FLAG(envelope)
+TAKE_FLAG(headers)
+TAKE_FLAG(body)
+TAKE_FLAG(log)
+TAKE_FLAG(all)
+TAKE_FLAG(yes)
+TAKE_FLAG(wait)
+TAKE_FLAG(check)
+TAKE_FLAG(once)
+TAKE_TEXT(region)
+TAKE_TEXT(from)
+TAKE_DURATION(timeout_us)
+TAKE_DURATION(delay_us)
+TAKE_DURATION(warn_age_us)
+TAKE_DURATION(crit_age_us)
+TAKE_NUMBER(warn_queue)
+TAKE_NUMBER(crit_queue)
+TAKE_NUMBER(count)
+
+static bool take_to(struct ctl_options *o, const char *arg)
+{
+	o->to = xrealloc(o->to, (o->n_to + 1) * sizeof o->to[0]);
+	o->to[o->n_to++] = arg;
+	return true;
+}
+
+static bool take_version(struct ctl_options *o, const char *arg)
+{
+	(void)arg;
+	printf(o->json ? "{\"version\":\"%s\"}\n" : "sesrelayctl %s\n",
+	    SESRELAYD_VERSION);
+	exit(EX_OK);
+}
+
+/* --- the table --- */
+
+const struct ctl_option ctl_options_table[] = {
+	{ "config", 'c', 0, "FILE", WORDS_FILE, take_file,
+	    "configuration that names socket and spool "
+	    "(default " CTL_CONFIG_FILE ")" },
+	{ "socket", 's', 0, "SOCKET", WORDS_FILE, take_socket,
+	    "control socket (default " CTL_SOCKET ")" },
+	{ "json", 0, 0, NULL, WORDS_NONE, take_json, "objects, one a line" },
+	{ "help", 'h', 0, NULL, WORDS_NONE, take_help,
+	    "this text; behind a verb, more about that" },
+	{ "version", 'V', 0, NULL, WORDS_NONE, take_version, "the version" },
+	{ "long", 'l', OPT_LIST, NULL, WORDS_NONE, take_list,
+	    "more of each: all recipients; TLS, and when it is renewed" },
+	{ NULL, 'j', OPT_POSTFIX, NULL, WORDS_NONE, take_postfix_json,
+	    "as \"postqueue -j\" prints it" },
+	{ "envelope", 0, OPT_PARTS, NULL, WORDS_NONE, take_envelope,
+	    "sender, recipients, and how it stands; this, if nothing is said" },
+	{ "headers", 0, OPT_PARTS, NULL, WORDS_NONE, take_headers,
+	    "the header of the content" },
+	{ "body", 0, OPT_PARTS, NULL, WORDS_NONE, take_body,
+	    "the body of the content" },
+	{ "log", 0, OPT_LOG, NULL, WORDS_NONE, take_log,
+	    "its story, as trace tells it" },
+	{ "all", 0, OPT_ALL, NULL, WORDS_NONE, take_all,
+	    "every message, instead of ids" },
+	{ "yes", 0, OPT_YES, NULL, WORDS_NONE, take_yes,
+	    "do not ask whether all shall go" },
+	{ "timeout", 0, OPT_TIMEOUT, "D", WORDS_DURATION, take_timeout_us,
+	    "wait no longer than this: 30s, 5m, 2h" },
+	{ "region", 0, OPT_REGION, "R", WORDS_REGION, take_region,
+	    "of SES, such as eu-west-1 (default: ses.region)" },
+	{ "from", 0, OPT_FROM, "ADDRESS", WORDS_ADDRESS, take_from,
+	    "the sender" },
+	{ "to", 0, OPT_TO, "ADDRESS", WORDS_ADDRESS, take_to,
+	    "a recipient; may be repeated" },
+	{ "wait", 0, OPT_WAIT, NULL, WORDS_NONE, take_wait,
+	    "until all are renewed" },
+	{ "check", 0, OPT_CHECK, NULL, WORDS_NONE, take_check,
+	    "one line and an exit code, as Nagios plugins have them" },
+	{ "warn-age", 0, OPT_CHECK, "D", WORDS_DURATION, take_warn_age_us,
+	    "a message older than this is a warning (default 15m)" },
+	{ "crit-age", 0, OPT_CHECK, "D", WORDS_DURATION, take_crit_age_us,
+	    "a message older than this is critical (default 1h)" },
+	{ "warn-queue", 0, OPT_CHECK, "N", WORDS_NUMBER, take_warn_queue,
+	    "more messages than this are a warning (default 1000)" },
+	{ "crit-queue", 0, OPT_CHECK, "N", WORDS_NUMBER, take_crit_queue,
+	    "more messages than this are critical (default 10000)" },
+	{ "delay", 'd', OPT_TOP, "D", WORDS_DURATION, take_delay_us,
+	    "between two looks (default 1s)" },
+	{ "count", 'n', OPT_TOP, "N", WORDS_NUMBER, take_count,
+	    "so many looks, then end" },
+	{ "once", 0, OPT_TOP, NULL, WORDS_NONE, take_once,
+	    "one look, as plain text" },
+};
+const size_t ctl_n_options = ARRAY_LEN(ctl_options_table);
+
+/* --- reading --- */
+
+void ctl_exit(const struct ctl_options *o, int rc)
+{
+	if (o->check) { /* a usage that is wrong tells nothing of mail */
+		printf("SESRELAYD UNKNOWN - %s\n", ctl_errors_kept());
+		rc = 3;
+	} else if (o->json) {
+		ctl_errors_put_object(rc);
+	}
+	exit(rc);
+}
+
+static void NORETURN usage_error(const struct ctl_options *o)
+{
+	if (!o->json && !o->check)
+		ctl_help(stderr);
+	ctl_exit(o, EX_USAGE);
+}
+
+/* What getopt_long(3) is to know. */
+struct getopt_tables {
+	char letters[3 * 64];
+	struct option options[64];
+};
+
+#define LONG_BASE 256 /* + the place in the table */
+
+static void make_tables(struct getopt_tables *t)
+{
+	size_t n = 0, len = 0;
+
+	ASSERT(ctl_n_options < ARRAY_LEN(t->options));
+	t->letters[len++] = ':'; /* quiet, and tells what is missing */
+	for (size_t i = 0; i < ctl_n_options; i++) {
+		const struct ctl_option *o = &ctl_options_table[i];
+
+		if (o->letter != 0) {
+			t->letters[len++] = o->letter;
+			if (o->arg != NULL)
+				t->letters[len++] = ':';
+		}
+		if (o->name != NULL)
+			t->options[n++] = (struct option){
+				.name = o->name,
+				.has_arg = o->arg != NULL ? required_argument
+							  : no_argument,
+				.val = LONG_BASE + (int)i,
+			};
+	}
+	t->letters[len] = '\0';
+	t->options[n] = (struct option){ 0 };
+}
+
+static const struct ctl_option *option_of(int c)
+{
+	if (c >= LONG_BASE)
+		return &ctl_options_table[c - LONG_BASE];
+	for (size_t i = 0; i < ctl_n_options; i++)
+		if (ctl_options_table[i].letter == c)
+			return &ctl_options_table[i];
+	return NULL;
+}
+
+/* "--name", or "-l" of one that has none. */
+static const char *spell(const struct ctl_option *option, char buf[CTL_BUF])
+{
+	if (option->name != NULL)
+		snprintf(buf, CTL_BUF, "--%s", option->name);
+	else
+		snprintf(buf, CTL_BUF, "-%c", option->letter);
+	return buf;
+}
+
+static void NORETURN unknown_option(
+    const struct ctl_options *o, const char *arg)
+{
+	const char *near = NULL;
+
+	/* optopt tells of letters alone; getopt stands behind the word. */
+	if (optopt > 0 && optopt < LONG_BASE && strncmp(arg, "--", 2) != 0) {
+		ctl_error("there is no option -%c", optopt);
+	} else {
+		char *word = xstrndup(arg, strcspn(arg, "="));
+
+		if (strlen(word) > 2)
+			near = ctl_nearest(word + 2, &ctl_options_table[0].name,
+			    ctl_n_options, sizeof ctl_options_table[0]);
+		ctl_error("there is no option %s%s%s%s", word,
+		    near != NULL ? "; did you mean --" : "",
+		    near != NULL ? near : "", near != NULL ? "?" : "");
+		free(word);
+	}
+	usage_error(o);
+}
+
+static void take(struct ctl_options *o, const struct ctl_option *option)
+{
+	char name[CTL_BUF];
+
+	if (option->take(o, optarg))
+		return;
+	ctl_error("%s: '%s' is no %s", spell(option, name), optarg,
+	    option->words == WORDS_DURATION ? "duration; say 30s, 5m, 2h"
+					    : "number");
+	ctl_exit(o, EX_USAGE);
+}
+
+/* Returns the bits of enum ctl_option_bit used; operands are last. */
+static unsigned read_options(int argc, char **argv, struct ctl_options *o)
+{
+	struct getopt_tables tables;
+	const struct ctl_option *option;
+	unsigned used = 0;
+	char name[CTL_BUF];
+	int c;
+
+	make_tables(&tables);
+	opterr = 0;
+	while ((c = getopt_long(
+		    argc, argv, tables.letters, tables.options, NULL)) != -1) {
+		if (c == '?')
+			unknown_option(o, argv[optind - 1]);
+		option = option_of(c == ':' ? optopt : c);
+		ASSERT(option != NULL);
+		if (c == ':') {
+			ctl_error("%s needs its %s", spell(option, name),
+			    option->arg);
+			usage_error(o);
+		}
+		take(o, option);
+		used |= option->bit;
+	}
+	if (!o->headers && !o->body)
+		o->envelope = true;
+	return used;
+}
+
+/* "a, b and c" of the verbs that have the option. */
+static char *list_verbs(unsigned bit)
+{
+	char *list = xstrdup("");
+	size_t n = 0, total = 0;
+
+	for (size_t i = 0; i < ctl_n_verbs; i++)
+		total += (ctl_verbs[i].options & bit) != 0;
+	for (size_t i = 0; i < ctl_n_verbs; i++) {
+		char *more;
+
+		if ((ctl_verbs[i].options & bit) == 0)
+			continue;
+		more = xasprintf("%s%s%s", list,
+		    n == 0               ? ""
+			: n + 1 == total ? " and "
+					 : ", ",
+		    ctl_verbs[i].name);
+		free(list);
+		list = more;
+		n++;
+	}
+	return list;
+}
+
+/* An option of another verb?  Says so. */
+static bool are_strange(const struct ctl_verb *verb, unsigned used)
+{
+	for (size_t i = 0; i < ctl_n_options; i++) {
+		const struct ctl_option *option = &ctl_options_table[i];
+		char name[CTL_BUF], *list;
+
+		if ((used & option->bit & ~verb->options) == 0)
+			continue;
+		list = list_verbs(option->bit);
+		ctl_error("%s: %s goes with %s", verb->name,
+		    spell(option, name), list);
+		free(list);
+		return true;
+	}
+	return false;
+}
+
+static const char *check_counts(
+    const struct ctl_verb *verb, unsigned used, const struct ctl_options *o)
+{
+	if (o->n_args < verb->min_args)
+		return "it needs an argument";
+	if (o->n_args > verb->max_args)
+		return "too many arguments";
+	if (o->all && o->n_args > 0)
+		return "either queue ids, or --all";
+	/* Only retry means all when none is named. */
+	if ((verb->options & OPT_ALL) != 0 && !o->all && o->n_args == 0 &&
+	    verb->run != ctl_retry)
+		return "which messages? name queue ids, - or --all";
+	if (o->n_args == 0 && verb->run == ctl_failed &&
+	    (used & OPT_PARTS) != 0)
+		return "--envelope, --headers and --body need an id";
+	if ((used & OPT_CHECK) != 0 && !o->check)
+		return "thresholds are for --check";
+	if (o->once && o->count >= 0)
+		return "either --once, or a count";
+	return NULL;
+}
+
+static const char *check_values(
+    const struct ctl_verb *verb, const struct ctl_options *o)
+{
+	const char *wrong = NULL;
+
+	/* What is wrong with it is what rewrite-test has to tell. */
+	if (o->from != NULL && verb->run != ctl_rewrite_test)
+		wrong = ctl_check_address(o->from);
+	for (int i = 0; i < o->n_args && wrong == NULL; i++)
+		wrong = verb->check(o->args[i]);
+	if (o->delay_us >= 0 && o->delay_us < 100 * US_PER_MS)
+		wrong = "-d: no less than 100ms";
+	if (o->count == 0)
+		wrong = "-n: at least 1";
+	return wrong;
+}
+
+static const struct ctl_verb *find_verb(
+    const struct ctl_options *o, const char *name)
+{
+	const struct ctl_verb *found = NULL;
+	const char *near;
+
+	for (size_t i = 0; i < ctl_n_verbs; i++) {
+		if (strcmp(ctl_verbs[i].name, name) == 0)
+			return &ctl_verbs[i];
+		if (strncmp(ctl_verbs[i].name, name, strlen(name)) != 0)
+			continue;
+		if (found != NULL) {
+			ctl_error("'%s' may be %s or %s", name, found->name,
+			    ctl_verbs[i].name);
+			ctl_exit(o, EX_USAGE);
+		}
+		found = &ctl_verbs[i];
+	}
+	if (found != NULL)
+		return found;
+	near = ctl_nearest(
+	    name, &ctl_verbs[0].name, ctl_n_verbs, sizeof ctl_verbs[0]);
+	if (near != NULL)
+		ctl_error("what is '%s'? did you mean '%s'?", name, near);
+	else
+		ctl_error(
+		    "what is '%s'? \"sesrelayctl -h\" lists the verbs", name);
+	ctl_exit(o, EX_USAGE);
+}
+
+/* Who mistypes it, too, is to be answered in JSON, or in one line. */
+static void look_ahead(int argc, char **argv, struct ctl_options *o)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		if (strcmp(argv[i], "--json") == 0)
+			o->json = true;
+		if (strcmp(argv[i], "--check") == 0)
+			o->check = true;
+	}
+	if (o->json || o->check)
+		ctl_errors_keep();
+}
+
+static void NORETURN give_help(
+    const struct ctl_options *o, const struct ctl_verb *verb)
+{
+	if (o->json)
+		ctl_help_json(verb);
+	else if (verb != NULL)
+		ctl_help_verb(verb);
+	else
+		ctl_help(stdout);
+	exit(EX_OK);
+}
+
+const struct ctl_verb *ctl_args_read(
+    int argc, char **argv, struct ctl_options *o)
+{
+	const struct ctl_verb *verb;
+	const char *wrong;
+	unsigned used;
+
+	*o = (struct ctl_options){ .timeout_us = -1,
+		.delay_us = -1,
+		.count = -1,
+		.warn_age_us = -1,
+		.crit_age_us = -1,
+		.warn_queue = -1,
+		.crit_queue = -1 };
+	if (argc == 2 && strcmp(argv[1], "--dump-tables") == 0) {
+		ctl_help_dump();
+		exit(EX_OK);
+	}
+	look_ahead(argc, argv, o);
+	used = read_options(argc, argv, o);
+	if (optind < argc && strcmp(argv[optind], "help") == 0) {
+		o->help = true;
+		optind++;
+	}
+	if (optind == argc && o->help)
+		give_help(o, NULL);
+	if (optind == argc) {
+		if (o->json || o->check)
+			ctl_error("which verb? \"sesrelayctl -h\" lists them");
+		usage_error(o);
+	}
+	verb = find_verb(o, argv[optind++]);
+	if (o->help)
+		give_help(o, verb);
+	o->args = argv + optind;
+	o->n_args = argc - optind;
+	if (are_strange(verb, used))
+		ctl_exit(o, EX_USAGE);
+	wrong = check_counts(verb, used, o);
+	if (wrong == NULL)
+		wrong = check_values(verb, o);
+	if (wrong != NULL) {
+		ctl_error("%s: %s; see \"sesrelayctl %s -h\"", verb->name,
+		    wrong, verb->name);
+		ctl_exit(o, EX_USAGE);
+	}
+	return verb;
+}
