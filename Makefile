@@ -17,6 +17,7 @@ sysconfdir ?= /etc
 unitdir ?= $(PREFIX)/lib/systemd/system
 sysusersdir ?= $(PREFIX)/lib/sysusers.d
 tmpfilesdir ?= $(PREFIX)/lib/tmpfiles.d
+# bash-completion looks there below each of /usr and /usr/local.
 completionsdir ?= $(PREFIX)/share/bash-completion/completions
 INSTALL ?= install
 PKG_CONFIG ?= pkg-config
@@ -366,7 +367,8 @@ lint-floors:
 lint-format:
 	@clang-format --dry-run -Werror $(c_files) && echo "format: ok"
 lint-shell:
-	@shellcheck $(sh_files) && echo "shellcheck: ok"
+	@shellcheck $(sh_files)
+	@shellcheck -s bash completions/*.bash && echo "shellcheck: ok"
 # The fuzzers by themselves: they bring stand-ins of functions of the daemon,
 # which it would take for those.
 run_cppcheck := cppcheck -q --std=c11 --language=c \
@@ -413,6 +415,8 @@ installed = $(foreach f,$(programs),$(f)=$(sbindir)/$(notdir $(f))) \
 	$(call into,conf/systemd/*.service conf/systemd/*.socket,$(unitdir)) \
 	conf/systemd/sysusers.conf=$(sysusersdir)/sesrelayd.conf \
 	conf/systemd/tmpfiles.conf=$(tmpfilesdir)/sesrelayd.conf \
+	$(foreach n,sesrelayctl sesrelayd, \
+		completions/sesrelayctl.bash=$(completionsdir)/$(n)) \
 	$(call into,$(docs),$(docdir)) \
 	$(foreach f,$(examples),$(f)=$(docdir)/$(f:conf/%=%))
 # Units, manuals and examples name places; these are the ones of this build.

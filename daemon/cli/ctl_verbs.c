@@ -75,7 +75,7 @@ static int run_reload(struct ctl_client *c, const struct ctl_options *options)
 static bool put_level(void *ctx, json_t *object)
 {
 	(void)ctx;
-	ctl_put(stdout, ctl_text(object, "level"));
+	ctl_put(stdout, ctl_text(object, "log_level"));
 	putchar('\n');
 	return true;
 }
