@@ -252,6 +252,10 @@ const struct ctl_verb ctl_verbs[] = {
 	    "the state of everything, on one screen; or in one line for "
 	    "Nagios and its like",
 	    "sesrelayctl status --check --warn-age 15m --crit-age 1h" },
+	{ "top", ctl_top, NEEDS_NOTHING, OPT_TOP, 0, 0, NULL, WORDS_NONE, false,
+	    "[-d D] [-n N | --once]",
+	    "a live view: rates, queue, connections, errors",
+	    "sesrelayctl top -d 2s" },
 	{ "trace", ctl_trace, NEEDS_SPOOL, 0, 1, 1, check_text, WORDS_TEXT,
 	    false, "TEXT",
 	    "the story of a message, by queue id, Message-ID or SES message id",
