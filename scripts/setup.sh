@@ -15,7 +15,7 @@ check="$demo libcmocka-dev python3-pytest clang clang-tidy clang-format
 cppcheck shellcheck mandoc s-nail mutt bsd-mailx postfix
 sasl2-bin libsasl2-modules strace procps python3-pytest-xdist netcat-openbsd
 e2fsprogs xfsprogs util-linux mount nbdkit libnbd-bin fuse3 faketime
-nftables iproute2 ethtool pflogsumm python3-pyte bash-completion"
+nftables iproute2 ethtool pflogsumm python3-pyte bash-completion jq"
 # The runtime of libFuzzer and the sanitizers, and llvm-cov.
 fuzz="$build python3 clang libclang-rt-14-dev llvm"
 # Heavy ones, of which each brings a program that sends mail.
