@@ -424,7 +424,8 @@ installed = $(foreach f,$(programs),$(f)=$(sbindir)/$(notdir $(f))) \
 	$(call into,$(docs),$(docdir)) \
 	$(foreach f,$(examples),$(f)=$(docdir)/$(f:conf/%=%))
 # Units, manuals and examples name places; these are the ones of this build.
-places := -e 's,@sbindir@,$(sbindir),g' -e 's,/etc/sesrelayd,$(confdir),g'
+places := -e 's,@sbindir@,$(sbindir),g' -e 's,/etc/sesrelayd,$(confdir),g' \
+	-e 's,/usr/local/libexec/,$(libexecdir)/,g'
 install: programs $(B)/sesd
 	@set -e; for pair in $(installed); do \
 		from=$${pair%%=*}; to=$(DESTDIR)$${pair#*=}; \
@@ -481,15 +482,22 @@ uninstall:
 # --- packages, in build/deb and build/rpm ---
 
 # Of the files that git knows, in a copy, so that nothing lands beside the tree.
-.PHONY: deb
-# `make check` runs the tests; with DEB_BUILD_OPTIONS= the build does, too.
-DEB_BUILD_OPTIONS ?= nocheck
-DEB_BUILD_PROFILES ?= $(DEB_BUILD_OPTIONS)
-deb: export DEB_BUILD_OPTIONS := $(DEB_BUILD_OPTIONS)
-deb: export DEB_BUILD_PROFILES := $(filter nocheck,$(DEB_BUILD_PROFILES))
+.PHONY: deb packages
 deb:
 	@scripts/setup.sh deb
 	@scripts/deb.sh build/deb $(VERSION)
+# For Amazon Linux 2023; on Debian, as far as its rpm goes.
+.PHONY: rpm
+rpm:
+	@scripts/setup.sh rpm
+	@scripts/rpm.sh build/rpm $(VERSION)
+# What the packages are worth, and what an administrator does with them: in a
+# fresh root, by debootstrap; needs root, takes some minutes.
+packages: deb
+	@scripts/setup.sh packages
+	@tests/packages/debian.sh $(VERSION)
+	@scripts/rpm.sh build/rpm $(VERSION)
+	@tests/packages/rpm.sh
 clean:
 	rm -rf build
 
@@ -514,5 +522,7 @@ help:
 	@echo "make install uninstall (PREFIX, DESTDIR, sysconfdir, ...)"
 	@echo "make install-mta  install, and be sendmail, mailq, newaliases"
 	@echo "make deb          Debian packages, in build/deb"
+	@echo "make rpm          RPM packages, in build/rpm"
+	@echo "make packages     the same, installed and used in a fresh root"
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -4,8 +4,7 @@
 #
 #   scripts/deb.sh DIRECTORY VERSION
 #
-# What git knows is copied, as it stands in the work tree; without git, all but
-# build/.  The packages and the build's log are left in DIRECTORY.
+# The packages and the build's log are left in DIRECTORY.
 set -eu
 
 out=${1:?usage: scripts/deb.sh DIRECTORY VERSION}
@@ -18,12 +17,13 @@ if ! head -n 1 debian/changelog | grep -qF "sesrelayd ($version)"; then
 fi
 rm -rf "$out"
 mkdir -p "$tree"
-if git rev-parse --git-dir >/dev/null 2>&1; then
-	git ls-files -z --cached --others --exclude-standard
-else
-	find . -path ./build -prune -o -type f -print0
-fi | sort -z | tar --null --no-recursion --ignore-failed-read -T - -cf - |
-	tar -xf - -C "$tree"
+scripts/tree.sh | tar --null --no-recursion -T - -cf - | tar -xf - -C "$tree"
+
+# `make check` runs the tests; with DEB_BUILD_OPTIONS= the build does, too.
+export DEB_BUILD_OPTIONS="${DEB_BUILD_OPTIONS-nocheck}"
+case " $DEB_BUILD_OPTIONS " in
+*" nocheck "*) export DEB_BUILD_PROFILES="${DEB_BUILD_PROFILES-nocheck}" ;;
+esac
 
 cd "$tree"
 if ! dpkg-buildpackage -us -uc -b >../build.log 2>&1; then
