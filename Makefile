@@ -287,6 +287,21 @@ slowloris:
 	@BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) \
 		tests/bench/run_slowloris.py
 
+# sesrelayd, Postfix and OpenSMTPD side by side, an hour on a quiet machine;
+# needs root.  `make bench QUICK=1` proves in minutes that it works, `make bench
+# ROWS="accept drain"` runs some.
+.PHONY: bench bench-instructions
+bench_env = BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON)
+bench:
+	@scripts/setup.sh bench
+	@$(again) -j$(jobs) programs tools
+	@$(bench_env) tests/bench/run_bench.py $(if $(QUICK),--quick) $(ROWS)
+# What a message costs in instructions and system calls; two minutes, root.
+bench-instructions:
+	@scripts/setup.sh bench
+	@$(again) -j$(jobs) programs tools
+	@$(bench_env) tests/bench/instructions.py
+
 # Crashes, power cuts, failing calls and disks, clocks, a million messages.
 # `make crash ONLY="kill clock"` runs some; under 20 minutes in all.
 crash_run = BUILD=$(B) SESD=$(abspath $(B))/sesd $(PYTHON) tests/crash/run.py
@@ -512,6 +527,7 @@ help:
 	@echo "make slowloris    10,000 clients that drip a byte in ten seconds"
 	@echo "make fleet        eight relays share one account's sending rate"
 	@echo "make account      password refused, daily quota used up, under load"
+	@echo "make bench        beside Postfix and OpenSMTPD, as a table"
 	@echo "make crash        kill -9, power cuts, failing disks, the clock, ..."
 	@echo "make faults       what SES or the network may do, stage by stage"
 	@echo "make fuzz         libFuzzer, TIME=60 s a target, JOBS=2 at a time"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that a make target needs and that are missing.
 #
-#   scripts/setup.sh build|demo|check|fuzz|clients|deb|rpm|packages|examples|monitoring
+#   scripts/setup.sh TARGET: one of those in the case below
 #
 # As root it installs them (no service is started by that); otherwise it prints
 # the one command that does, and fails.  With everything there it is silent and
@@ -31,6 +31,9 @@ packages="$demo $deb $rpm lintian blhc rpmlint debootstrap"
 examples="yamllint ansible-lint cloud-init"
 # promtool and the server: 332 MB.
 monitoring="$demo prometheus"
+# Peers to measure against, and what draws and counts.
+bench="$demo postfix sasl2-bin libsasl2-modules gnuplot-nox valgrind strace
+libdb5.3 util-linux mount procps"
 
 case ${1-} in
 build) want=$build ;;
@@ -47,8 +50,9 @@ clients)
 	# There are packages of nodejs that have npm in them.
 	command -v npm >/dev/null || want="$want npm"
 	;;
+bench) want=$bench ;;
 *)
-	echo "usage: $0 build|demo|check|fuzz|clients|deb|rpm|packages|examples|monitoring" >&2
+	echo "usage: $0 TARGET, such as build, demo or check" >&2
 	exit 64
 	;;
 esac
@@ -60,13 +64,32 @@ if [ "$1" != build ] && [ "$(id -u)" -eq 0 ] &&
 	echo "127.0.0.1 localhost" >>/etc/hosts
 fi
 
+# OpenSMTPD's package can't be installed beside Postfix's: it is unpacked.
+unpack_opensmtpd()
+{
+	root=$(dirname "$0")/../build/bench/opensmtpd
+	[ ! -x "$root/usr/sbin/smtpd" ] || return 0
+	echo "unpacking: opensmtpd"
+	mkdir -p "$root"
+	scratch=$(mktemp -d)
+	if ! (cd "$scratch" && apt-get download opensmtpd >log 2>&1); then
+		cat "$scratch/log" >&2
+		exit 1
+	fi
+	dpkg-deb -x "$scratch"/opensmtpd_*.deb "$root"
+	rm -r "$scratch"
+}
+
 missing=
 for package in $want; do
 	status=$(dpkg-query -W -f='${db:Status-Status}' "$package" \
 		2>/dev/null) || status=
 	[ "$status" = installed ] || missing="$missing $package"
 done
-[ -n "$missing" ] || exit 0
+if [ -z "$missing" ]; then
+	[ "$1" != bench ] || unpack_opensmtpd
+	exit 0
+fi
 
 if [ "$(id -u)" -ne 0 ]; then
 	echo "missing packages; as root:" >&2
@@ -92,3 +115,4 @@ if ! { apt-get update && apt-get install -y --no-install-recommends \
 	exit 1
 fi
 rm -f "$log"
+[ "$1" != bench ] || unpack_opensmtpd

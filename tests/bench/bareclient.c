@@ -411,6 +411,7 @@ static void report(void)
 {
 	double wall = (double)(end_ns - start_ns) / 1e9;
 	double late = (double)(end_ns - half_ns) / 1e9;
+	uint64_t rest = done - opt.messages / 2;
 	struct rusage use;
 
 	getrusage(RUSAGE_SELF, &use);
@@ -419,8 +420,7 @@ static void report(void)
 	       "\"second_half_msgs_per_s\":%.1f,\"mib_per_s\":%.2f,"
 	       "\"cpu_s\":%.3f}\n",
 	    (unsigned long long)done, opt.connections, opt.size, wall,
-	    (double)done / wall,
-	    late > 0 ? (double)(done - done / 2) / late : 0,
+	    (double)done / wall, late > 0 ? (double)rest / late : 0,
 	    (double)done * (double)opt.size / 1048576 / wall,
 	    (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
 		(double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6);

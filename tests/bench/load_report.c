@@ -157,6 +157,7 @@ static double cpu_seconds(void)
 
 static void report_json(const struct run *run, double wall)
 {
+	static const double parts[] = { .1, .25, .5, .75, .9, .95, .99, .999 };
 	const struct options *opt = &run->opt;
 	const struct stats *st = &run->stats;
 	int i;
@@ -172,13 +173,13 @@ static void report_json(const struct run *run, double wall)
 	    (unsigned long long)st->resent, (unsigned long long)st->in_doubt,
 	    (unsigned long long)st->connections);
 	printf("\"backlog_max\":%llu,\"wall_s\":%.6f,\"cpu_s\":%.3f,"
-	       "\"msgs_per_s\":%.1f,\"mib_per_s\":%.3f,",
+	       "\"msgs_per_s\":%.1f,\"mib_per_s\":%.3f,\"latency_ms\":{",
 	    (unsigned long long)st->backlog_max, wall, cpu_seconds(),
 	    (double)st->acked / wall, (double)st->bytes / wall / 1048576);
-	printf("\"latency_ms\":{\"p50\":%.3f,\"p90\":%.3f,\"p99\":%.3f,"
-	       "\"max\":%.3f},\"errors\":{",
-	    percentile(st, .5), percentile(st, .9), percentile(st, .99),
-	    (double)st->max_ns / 1e6);
+	for (i = 0; i < (int)(sizeof(parts) / sizeof(*parts)); i++)
+		printf(
+		    "\"p%g\":%.3f,", parts[i] * 100, percentile(st, parts[i]));
+	printf("\"max\":%.3f},\"errors\":{", (double)st->max_ns / 1e6);
 	for (i = 0; i < ERR_KINDS; i++)
 		printf("%s\"%s\":%llu", i ? "," : "", kind_names[i],
 		    (unsigned long long)st->errors[i]);

@@ -78,6 +78,21 @@ void server_wake(struct server *sv)
 	event_active(sv->turn, EV_TIMEOUT, 0);
 }
 
+/* Timers of microseconds: epoll's own are milliseconds, rounded up, and a
+ * latency would be longer than asked for. */
+static struct event_base *make_base(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base = NULL;
+
+	if (config != NULL &&
+	    event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER) == 0)
+		base = event_base_new_with_config(config);
+	if (config != NULL)
+		event_config_free(config);
+	return base;
+}
+
 bool server_init(struct server *sv)
 {
 	memset(sv, 0, sizeof(*sv));
@@ -90,7 +105,7 @@ bool server_init(struct server *sv)
 	settings_init(&sv->set);
 	rules_init(&sv->rules);
 	text_random(sv->software, 9, true);
-	sv->base = event_base_new();
+	sv->base = make_base();
 	if (sv->base == NULL)
 		return false;
 	sv->turn = event_new(sv->base, -1, 0, on_turn, sv);
