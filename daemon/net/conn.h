@@ -80,7 +80,8 @@ bool conn_is_secure(const struct conn *c);
  * which.  1: *line is valid until the next conn_read_line() on this conn or the
  * end of a turn in which it was closed; 0: none is complete; -1: there are more
  * than `max` bytes without a line end; they were thrown away, and the rest of
- * that line will be, silently.  max is at most 32 KiB - 2.
+ * that line will be, silently: *line has its first byte, at least.  max is at
+ * most 32 KiB - 2.
  */
 int conn_read_line(
     struct conn *c, size_t max, struct slice *line, bool *bare_lf);

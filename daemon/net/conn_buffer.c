@@ -114,11 +114,15 @@ int conn_read_line(
 		if (!too_long_already(c, max))
 			return 0;
 		c->skipping = true;
+		copy_line(c, 1);
+		*line = slice_of(c->line, 1);
 		conn_discard_input(c);
 		return -1;
 	}
 	len = (size_t)lf;
 	if (len > max + 1) {
+		copy_line(c, 1);
+		*line = slice_of(c->line, 1);
 		take(c, len + 1);
 		return -1;
 	}
@@ -127,9 +131,9 @@ int conn_read_line(
 	cr = len > 0 && c->line[len - 1] == '\r';
 	if (cr)
 		len--;
+	*line = slice_of(c->line, len);
 	if (len > max)
 		return -1;
-	*line = slice_of(c->line, len);
 	if (bare_lf)
 		*bare_lf = !cr;
 	return 1;

@@ -221,7 +221,9 @@ static bool take_command(struct session *s)
 	if (rc < 0) {
 		struct server_out out;
 
-		server_on_long_line(&s->server, &out);
+		/* As if it had come byte by byte. */
+		if (!server_on_line_head(&s->server, line, &out))
+			server_on_long_line(&s->server, &out);
 		session_reply(s, &out);
 		if (out.effect != SERVER_REPLY)
 			end(s, true);

@@ -395,7 +395,7 @@ bool server_on_line_head(
     struct server *s, struct slice head, struct server_out *out)
 {
 	ASSERT(s->state < SERVER_N_LINE_STATES);
-	if (s->auth_pending || !command_is_foreign_head(head))
+	if (s->auth_pending || head.len == 0 || !command_is_foreign_head(head))
 		return false;
 	refuse_foreign(out);
 	return true;

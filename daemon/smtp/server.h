@@ -129,8 +129,9 @@ void server_greeting(const struct server *s, struct server_out *out);
 void server_on_line(struct server *s, struct slice line,
     const struct server_intake *intake, struct server_out *out);
 /*
- * The head of a line whose end has not come yet: true, and a reply, if it can't
- * be SMTP.  A TLS client waits for an answer to what has no line end at all.
+ * The head of a line whose end has not come yet, or that is too long: true, and
+ * a reply, if it can't be SMTP.  A TLS client waits for an answer to what has no
+ * line end at all.
  */
 bool server_on_line_head(
     struct server *s, struct slice head, struct server_out *out);

@@ -174,6 +174,9 @@ int conn_read_line(
 
 		if (!too_long && !c->skipping)
 			return 0;
+		free(c->line);
+		c->line = xmemdup(p, 1);
+		*line = slice_of(c->line, 1);
 		c->in_at += left;
 		c->skipping = true;
 		return skipped ? 0 : -1;
@@ -187,11 +190,11 @@ int conn_read_line(
 	}
 	cr = len > 0 && p[len - 1] == '\r';
 	len -= cr;
-	if (len > max)
-		return -1;
 	free(c->line);
 	c->line = xmemdup(p, len);
 	*line = slice_of(c->line, len);
+	if (len > max)
+		return -1;
 	if (bare_lf != NULL)
 		*bare_lf = !cr;
 	return 1;

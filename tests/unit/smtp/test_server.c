@@ -683,6 +683,8 @@ static void test_foreign_talk_without_a_line_end(void **state)
 		assert_memory_equal(f->out.reply, "554 5.5.1 ", 10);
 		assert_int_equal(f->out.effect, SERVER_CUT);
 	}
+	assert_false(
+	    server_on_line_head(&f->server, slice_of("\n", 0), &f->out));
 	server_fini(&f->server);
 	server_init(&f->server, &login);
 	f->server.local = true;
