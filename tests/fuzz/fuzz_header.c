@@ -289,6 +289,13 @@ static bool is_about(
 	return n_changes >= n_fields;
 }
 
+/* Is something told of a field that stays as it is? */
+static bool is_remark(const struct change *change, struct slice field)
+{
+	return field.len > 0 && slice_eq(field, text_of(&change->before)) &&
+	    slice_eq(field, text_of(&change->after));
+}
+
 /* What came, with what was told applied to it. */
 static void apply(const struct rewrite_rules *rules, const struct pass *pass,
     struct slice content, struct fuzz_text *out)
@@ -312,6 +319,10 @@ static void apply(const struct rewrite_rules *rules, const struct pass *pass,
 		if (changed) {
 			struct slice after = text_of(&pass->changes[i++].after);
 
+			/* What else is told of what it has become. */
+			while (i < pass->n_changes &&
+			    is_remark(&pass->changes[i], after))
+				i++;
 			check_change(rules, field, in_front, after);
 			fuzz_text_add(out, after.ptr, after.len);
 		} else {
