@@ -1,17 +1,15 @@
 /*
- * The fields of a header block, one after the other, and what is missing.
+ * The fields of a header block, one after the other.
  *
  * Works on struct rewrite_header, which owns the block.  Each field is judged
  * by its name: dropped, made anew, or left as it is; fields that stay are
- * emitted in one piece with their neighbours.  What is added comes last: From,
- * Reply-To, To, Date, Message-ID, our own X-SES-*; so a second pass over the
- * result finds everything in its place.
+ * emitted in one piece with their neighbours.  What is added comes last
+ * (rewrite_missing.c).
  */
 #include "smtp/rewrite_private.h"
 
 #include "base/mem.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,28 +23,14 @@ struct field {
 	struct rewrite_field_result result;
 };
 
-static void flush(struct rewrite_header *h)
-{
-	rewrite_emit(h, h->run);
-	h->run = slice_of("", 0);
-}
-
 static void emit_as_it_is(struct rewrite_header *h, struct slice text)
 {
 	if (h->run.len > 0 && h->run.ptr + h->run.len == text.ptr) {
 		h->run.len += text.len;
 		return;
 	}
-	flush(h);
+	rewrite_flush(h);
 	h->run = text;
-}
-
-static void altered(struct rewrite_header *h, const char *name)
-{
-	if (h->is_signed && !h->broke_signature)
-		h->broke_signature =
-		    slice_caseeq_str(slice_str(name), "DKIM-Signature") ||
-		    rewrite_is_signed(h->signed_names, name);
 }
 
 static bool is_empty(struct slice value)
@@ -56,11 +40,6 @@ static bool is_empty(struct slice value)
 		    value.ptr[i] != '\r' && value.ptr[i] != '\n')
 			return false;
 	return true;
-}
-
-static bool has_seen(const struct rewrite_header *h, const char *name)
-{
-	return h->seen[rewrite_single_use(slice_str(name))];
 }
 
 static void read_field(struct slice text, struct field *f)
@@ -113,7 +92,7 @@ static const char *reason_to_drop(struct rewrite_header *h, struct field *f)
 static void drop(struct rewrite_header *h, struct field *f, const char *why)
 {
 	rewrite_note(h, f->name, why, f->text, slice_of("", 0));
-	altered(h, f->name);
+	rewrite_altered(h, f->name);
 }
 
 /* Keeps the From that a rule has replaced, where a reply can still go to it. */
@@ -246,9 +225,9 @@ static void send_field(
 	if (text.ptr == f->text.ptr) {
 		emit_as_it_is(h, text);
 	} else {
-		flush(h);
+		rewrite_flush(h);
 		rewrite_emit(h, text);
-		altered(h, f->name);
+		rewrite_altered(h, f->name);
 	}
 	if (describe(f, is_mended, h->folded.len > 0, what, sizeof(what)))
 		rewrite_note(h, f->name, what, f->text, text);
@@ -278,102 +257,6 @@ static void handle_field(struct rewrite_header *h, struct slice text)
 		    !is_named(&f, "From") || f.result.n_whole > 0;
 	h->names_rcpt = h->names_rcpt || is_rcpt(&f);
 	send_field(h, &f, made);
-}
-
-/* `value` begins with its blank; folded where it is too long. */
-static void add_field(struct rewrite_header *h, const char *name,
-    const char *value, const char *what)
-{
-	bool has_end = slice_has_suffix(slice_str(value), "\r\n");
-	struct slice text, none = slice_of("", 0);
-
-	h->made.len = h->folded.len = 0;
-	rewrite_text_add_str(&h->made, name);
-	rewrite_text_add_str(&h->made, ":");
-	rewrite_text_add_str(&h->made, value);
-	if (!has_end)
-		rewrite_text_add_str(&h->made, "\r\n");
-	text = rewrite_text_slice(&h->made);
-	(void)rewrite_fold(text, true, &h->folded);
-	if (h->folded.len > 0)
-		text = rewrite_text_slice(&h->folded);
-	flush(h);
-	rewrite_emit(h, text);
-	rewrite_note(h, name, what, none, text);
-	altered(h, name);
-}
-
-PRINTF(4, 5)
-static void add_made(struct rewrite_header *h, const char *name,
-    const char *what, const char *fmt, ...)
-{
-	va_list ap;
-	char *value;
-
-	va_start(ap, fmt);
-	value = xvasprintf(fmt, ap);
-	va_end(ap);
-	add_field(h, name, value, what);
-	free(value);
-}
-
-static void add_missing(struct rewrite_header *h)
-{
-	bool add = h->rules->add_headers;
-
-	if (!has_seen(h, "From")) {
-		if (add && h->from)
-			add_made(h, "From", "added: the sender of the envelope",
-			    " %s", h->from);
-		else
-			rewrite_refuse(h, "5.6.0",
-			    "There is no From field with an address and a "
-			    "domain, which Amazon SES requires; add one%s",
-			    add ? "" : ", or set rewrite.add_headers");
-	}
-	if (h->old_from && !has_seen(h, "Reply-To"))
-		add_field(h, "Reply-To", h->old_from,
-		    "added: the From before it was replaced");
-	if (h->hid_rcpt && !h->names_rcpt)
-		add_field(h, "To", " undisclosed-recipients:;",
-		    "added: no other field names a recipient");
-	if (add && !has_seen(h, "Date") && *h->date)
-		add_made(h, "Date", "added", " %s", h->date);
-	if (add && !has_seen(h, "Message-ID") && *h->id && h->rules->hostname)
-		add_made(h, "Message-ID", "added", " <%s@%s>", h->id,
-		    h->rules->hostname);
-}
-
-static bool has_field(struct slice block, const char *name)
-{
-	struct slice field;
-
-	while ((field = header_next_field(block)).len > 0) {
-		block = slice_of(block.ptr + field.len, block.len - field.len);
-		if (slice_caseeq_str(header_field_name(field), name))
-			return true;
-	}
-	return false;
-}
-
-/* SES takes the first of a name: a client's own, where it may have them. */
-static void add_ses_headers(struct rewrite_header *h, struct slice block)
-{
-	struct slice field, none = slice_of("", 0);
-	struct slice ours = slice_str(h->rules->ses_headers);
-
-	while ((field = header_next_field(ours)).len > 0) {
-		char *name = slice_dup(header_field_name(field));
-
-		ours = slice_of(ours.ptr + field.len, ours.len - field.len);
-		if (!h->rules->keep_ses_headers || !has_field(block, name)) {
-			flush(h);
-			rewrite_emit(h, field);
-			rewrite_note(h, name, "added: ours", none, field);
-			altered(h, name);
-		}
-		free(name);
-	}
 }
 
 /* The first signature; SES takes no second. */
@@ -409,7 +292,7 @@ void rewrite_block_emit(struct rewrite_header *h, size_t end, bool is_whole)
 	}
 	ASSERT(rest.len == 0);
 	if (is_whole)
-		add_missing(h);
-	add_ses_headers(h, block);
-	flush(h);
+		rewrite_add_missing(h);
+	rewrite_add_ses_headers(h, block);
+	rewrite_flush(h);
 }

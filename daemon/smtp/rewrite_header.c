@@ -92,6 +92,12 @@ void rewrite_emit(struct rewrite_header *h, struct slice text)
 	h->emit(h->ctx, text.ptr, text.len);
 }
 
+void rewrite_flush(struct rewrite_header *h)
+{
+	rewrite_emit(h, h->run);
+	h->run = slice_of("", 0);
+}
+
 void rewrite_note(struct rewrite_header *h, const char *field, const char *what,
     struct slice before, struct slice after)
 {

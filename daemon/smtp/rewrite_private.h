@@ -162,8 +162,15 @@ struct rewrite_header {
  * block ends there, so that what is missing is known and added.
  */
 void rewrite_block_emit(struct rewrite_header *h, size_t end, bool is_whole);
+/* What is missing, and what is ours, behind the fields of the block. */
+void rewrite_add_missing(struct rewrite_header *h);
+void rewrite_add_ses_headers(struct rewrite_header *h, struct slice block);
 /* Of the header, behind what is still to be emitted. */
 void rewrite_emit(struct rewrite_header *h, struct slice text);
+/* The fields that stay and have not been emitted yet. */
+void rewrite_flush(struct rewrite_header *h);
+/* That field is not as it was: does the signature cover it? */
+void rewrite_altered(struct rewrite_header *h, const char *name);
 void rewrite_note(struct rewrite_header *h, const char *field, const char *what,
     struct slice before, struct slice after);
 /* The first reason stays. */

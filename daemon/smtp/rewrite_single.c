@@ -121,3 +121,11 @@ bool rewrite_is_signed(struct slice names, const char *name)
 			return true;
 	return false;
 }
+
+void rewrite_altered(struct rewrite_header *h, const char *name)
+{
+	if (h->is_signed && !h->broke_signature)
+		h->broke_signature =
+		    slice_caseeq_str(slice_str(name), "DKIM-Signature") ||
+		    rewrite_is_signed(h->signed_names, name);
+}
