@@ -363,6 +363,16 @@ monitoring:
 	@$(again) -j$(jobs) programs tools
 	@BUILD=$(B) $(PYTHON) tests/monitoring/run.py
 
+# The units under a real systemd, in a container that is this machine's root
+# under an overlay; five minutes.  `make systemd ONLY="restart watchdog"` runs
+# some; with PACKAGE=FILE.deb, that is installed in there, else the tree.
+.PHONY: systemd
+systemd:
+	@scripts/setup.sh systemd
+	@$(again) -j$(jobs) programs tools
+	@BUILD=$(B) $(PYTHON) tests/systemd/run.py \
+		$(if $(PACKAGE),--package $(PACKAGE)) $(ONLY)
+
 # The whole set-up on fresh Debian 12 roots; needs root and debootstrap.
 fresh:
 	tests/fresh.sh
@@ -531,6 +541,7 @@ help:
 	@echo "make crash        kill -9, power cuts, failing disks, the clock, ..."
 	@echo "make faults       what SES or the network may do, stage by stage"
 	@echo "make fuzz         libFuzzer, TIME=60 s a target, JOBS=2 at a time"
+	@echo "make systemd      the units under a real systemd, in a container"
 	@echo "make clients      mail from real programs (installs many packages)"
 	@echo "make monitoring   alerts and metrics, judged by a real Prometheus"
 	@echo "make fresh        make demo and make check on fresh Debian roots"

@@ -2,6 +2,7 @@
 # Installs the Debian packages that a make target needs and that are missing.
 #
 #   scripts/setup.sh TARGET: one of those in the case below
+#   scripts/setup.sh build|demo|check|fuzz|clients|deb|rpm|packages|examples|monitoring|systemd
 #
 # As root it installs them (no service is started by that); otherwise it prints
 # the one command that does, and fails.  With everything there it is silent and
@@ -18,6 +19,8 @@ e2fsprogs xfsprogs util-linux mount nbdkit libnbd-bin fuse3 faketime
 nftables iproute2 ethtool pflogsumm python3-pyte bash-completion jq"
 # The runtime of libFuzzer and the sanitizers, and llvm-cov.
 fuzz="$build python3 clang libclang-rt-14-dev llvm"
+# What boots a systemd in a container.
+systemd="$check systemd systemd-sysv systemd-container dbus"
 # Heavy ones, of which each brings a program that sends mail.
 clients="$check bash perl ruby php-cli libphp-phpmailer golang-go
 openjdk-17-jdk-headless libmail-java libactivation-java bzip2
@@ -45,6 +48,7 @@ packages) want=$packages ;;
 examples) want=$examples ;;
 fuzz) want=$fuzz ;;
 monitoring) want=$monitoring ;;
+systemd) want=$systemd ;;
 clients)
 	want=$clients
 	# There are packages of nodejs that have npm in them.

@@ -214,6 +214,8 @@ def test_status_once_a_second_and_on_change_only(sesd, relay, manager):
         while time.monotonic() < began + 3:
             client.mail()
     manager.wait_status("0 queued")
+    quiet = r.status()["uptime_seconds"] + 3  # in which nothing changes
+    wait_until(lambda: r.status()["uptime_seconds"] >= quiet, "3 s")
     took = time.monotonic() - began
     statuses = manager.statuses()
     assert before + 1 < len(statuses) <= before + took + 2

@@ -11,6 +11,7 @@ import argparse
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,8 @@ def main():
     if os.geteuid() != 0:
         sys.exit("systemd: must be root: a container is booted")
     container.in_private_mounts()
+    # So that the container is closed then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
     work = pathlib.Path(tempfile.mkdtemp(prefix="sesrelayd-systemd-",
                                          dir="/var/tmp"))
