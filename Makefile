@@ -363,11 +363,12 @@ monitoring:
 	@$(again) -j$(jobs) programs tools
 	@BUILD=$(B) $(PYTHON) tests/monitoring/run.py
 
-# The units under a real systemd, in a container that is this machine's root
-# under an overlay; five minutes.  `make systemd ONLY="restart watchdog"` runs
-# some; with PACKAGE=FILE.deb, that is installed in there, else the tree.
+# The Debian package under a real systemd, in a container that is this machine's
+# root under an overlay: five minutes.  `make systemd ONLY="restart watchdog"`
+# runs some steps; with PACKAGE=, it is what `make install` installs.
 .PHONY: systemd
-systemd:
+PACKAGE ?= build/deb/sesrelayd_$(VERSION)_$(shell dpkg --print-architecture).deb
+systemd: $(if $(PACKAGE),deb)
 	@scripts/setup.sh systemd
 	@$(again) -j$(jobs) programs tools
 	@BUILD=$(B) $(PYTHON) tests/systemd/run.py \
@@ -541,7 +542,7 @@ help:
 	@echo "make crash        kill -9, power cuts, failing disks, the clock, ..."
 	@echo "make faults       what SES or the network may do, stage by stage"
 	@echo "make fuzz         libFuzzer, TIME=60 s a target, JOBS=2 at a time"
-	@echo "make systemd      the units under a real systemd, in a container"
+	@echo "make systemd      the package under a real systemd, in a container"
 	@echo "make clients      mail from real programs (installs many packages)"
 	@echo "make monitoring   alerts and metrics, judged by a real Prometheus"
 	@echo "make fresh        make demo and make check on fresh Debian roots"

@@ -2,7 +2,6 @@
 # Installs the Debian packages that a make target needs and that are missing.
 #
 #   scripts/setup.sh TARGET: one of those in the case below
-#   scripts/setup.sh build|demo|check|fuzz|clients|deb|rpm|packages|examples|monitoring|systemd
 #
 # As root it installs them (no service is started by that); otherwise it prints
 # the one command that does, and fails.  With everything there it is silent and

@@ -116,7 +116,9 @@ def test_not_ready_when_it_cannot_start(sesd, relay, manager, what):
         "spool": ({"spool.directory": f'"{one.spool}"'}, 75, str(one.spool)),
         "port": ({"smtp.listen": f'[ "127.0.0.1:{one.port}" ]'}, 71,
                  str(one.port)),
-        "configuration": ({"smtp.timeout": '"5 parsecs"'}, 78,
+        # Two mistakes are two lines, and a line of STATUS is another word.
+        "configuration": ({"smtp.timeout": '"5 parsecs"',
+                           "smtp.max_sessions": '"many"'}, 78,
                           "smtp.timeout"),
     }[what]
     r = relay(None, start=False, config=config)
