@@ -52,7 +52,7 @@ struct config_source {
 		dev_t dev;
 		ino_t ino;
 	} open[CONFIG_INCLUDE_DEPTH + 1];
-	bool too_many;
+	bool gave_up; /* reading more of them */
 };
 
 struct config_reader {

@@ -259,20 +259,18 @@ static char *read_file(
 	struct config_source *s = &r->source;
 	char *text;
 
-	if (depth > MAX_DEPTH) {
+	/* Where files include each other, one of its mistakes is enough. */
+	if (s->gave_up)
+		return NULL;
+	s->gave_up = depth > MAX_DEPTH || s->n_files > MAX_FILES;
+	if (depth > MAX_DEPTH)
 		config_error(r, line, "%s: includes nest deeper than %d", path,
 		    MAX_DEPTH);
+	else if (s->gave_up)
+		config_error(r, line, "%s: more than %d files are included",
+		    path, MAX_FILES);
+	if (s->gave_up)
 		return NULL;
-	}
-	/* Enough is told when it is too many. */
-	if (s->n_files > MAX_FILES) {
-		if (!s->too_many)
-			config_error(r, line,
-			    "%s: more than %d files are included", path,
-			    MAX_FILES);
-		s->too_many = true;
-		return NULL;
-	}
 	text = slurp(path, &s->open[depth]);
 	if (!text) {
 		config_error(r, line, "cannot read %s: %s%s%s%s", path,
@@ -282,6 +280,7 @@ static char *read_file(
 		    errno == EISDIR ? path : "",
 		    errno == EISDIR ? "/*.conf\" for the files in it" : "");
 	} else if (is_loop(s, depth)) {
+		s->gave_up = true;
 		config_error(r, line,
 		    "%s is included by itself, here or by way of others", path);
 		explicit_bzero(text, strlen(text));

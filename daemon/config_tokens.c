@@ -217,10 +217,12 @@ void config_source_hide_secrets(struct config_reader *r)
 		char *inside;
 
 		if (key < 0 || !(config_keys[key].flags & CONFIG_SECRET) ||
-		    r->spots[key].hidden || !is_plain(&w, r->source.text))
+		    !is_plain(&w, r->source.text))
 			continue;
 		inside = r->source.text + (w.token.ptr + 1 - r->source.text);
-		r->spots[key].hidden = xstrndup(inside, len);
+		/* Set twice is a mistake, and no less a secret. */
+		if (!r->spots[key].hidden)
+			r->spots[key].hidden = xstrndup(inside, len);
 		for (size_t i = 0; i < len; i++)
 			if (inside[i] != '\n')
 				inside[i] = '*';

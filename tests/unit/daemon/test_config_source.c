@@ -63,6 +63,34 @@ static void test_passwords(void **state)
 	}
 }
 
+/* Set twice, neither is left for libconfig to see. */
+static void test_second_password(void **state)
+{
+	struct config_reader r = { .config = xcalloc(1, sizeof(*r.config)) };
+	const char *file = put("c.conf",
+	    "ses: { password = \"quagga\"; };\n"
+	    "ses: { password = \"numbat\"; };\n");
+	char *message = must_fail("ses: { password = \"quagga\"; };\n"
+				  "ses: { password = \"numbat\"; };\n");
+
+	(void)state;
+	assert_has(message, "c.conf:2: 'ses.password' is set already at ");
+	assert_null(strstr(message, "quagga"));
+	assert_null(strstr(message, "numbat"));
+	free(message);
+	r.spots = xcalloc(config_n_keys, sizeof(*r.spots));
+	assert_int_equal(config_source_read(&r, file), 0);
+	config_source_hide_secrets(&r);
+	assert_null(strstr(r.source.text, "quagga"));
+	assert_null(strstr(r.source.text, "numbat"));
+	assert_string_equal(
+	    r.spots[config_key_index("ses.password")].hidden, "quagga");
+	free(r.spots[config_key_index("ses.password")].hidden);
+	config_source_fini(&r.source);
+	free(r.spots);
+	free(r.config);
+}
+
 static void test_lines_behind_a_password(void **state)
 {
 	char *message = must_fail("ses: { region = \"eu-west-1\"; "
@@ -247,8 +275,20 @@ static void test_loops(void **state)
 		put(name, "@include \"*.conf\"\n");
 	}
 	message = must_fail("@include \"conf.d/*.conf\"\n");
-	assert_has(message, "more than 1000 files are included");
-	assert_has(message, "includes nest deeper than 10");
+	assert_has(message, "conf.d/00.conf is included by itself");
+	assert_int_equal(n_lines(message), 1);
+	free(message);
+	path = fill("%D/many.d");
+	assert_int_equal(mkdir(path, 0700), 0);
+	free(path);
+	for (int i = 0; i < 1001; i++) {
+		snprintf(name, sizeof(name), "many.d/%d.conf", i);
+		put(name, "");
+	}
+	message = must_fail("@include \"many.d/*.conf\"\n");
+	assert_has(message, "c.conf:1: ");
+	assert_has(message, ": more than 1000 files are included");
+	assert_int_equal(n_lines(message), 1);
 	free(message);
 
 	/* Ten deep are fine. */
@@ -442,6 +482,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_all_mistakes_in_order),
 		TEST(test_passwords),
+		TEST(test_second_password),
 		TEST(test_lines_behind_a_password),
 		TEST(test_truncated_numbers),
 		TEST(test_includes),
