@@ -250,10 +250,9 @@ void config_print_schema(FILE *out)
 	for (size_t i = 0; i < config_n_keys; i++) {
 		const struct config_key *key = &config_keys[i];
 
-		fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\n", key->name,
+		fprintf(out, "%s\t%s\t%s\t%s\t%s\n", key->name,
 		    types[key->type], key->fallback ? key->fallback : "none",
-		    key->flags & CONFIG_RELOAD ? "R" : "-",
-		    key->flags & CONFIG_LATER ? "later" : "-", key->help);
+		    key->flags & CONFIG_RELOAD ? "R" : "-", key->help);
 	}
 }
 
@@ -301,21 +300,5 @@ void config_diff(const struct config *a, const struct config *b,
 			fn(ctx, key, x, y);
 		free(x);
 		free(y);
-	}
-}
-
-void config_each_later(const struct config *c,
-    void (*fn)(void *ctx, const struct config_key *key), void *ctx)
-{
-	for (size_t i = 0; i < config_n_keys; i++) {
-		const struct config_key *key = &config_keys[i];
-		char *text;
-
-		if (!(key->flags & CONFIG_LATER) || config_value_unset(c, key))
-			continue;
-		text = config_value_text(c, key);
-		if (!key->fallback || strcmp(text, key->fallback) != 0)
-			fn(ctx, key);
-		free(text);
 	}
 }

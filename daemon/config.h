@@ -37,8 +37,7 @@ enum config_type {
 enum config_flags {
 	CONFIG_RELOAD = 1, /* may change at run time */
 	CONFIG_SECRET = 2, /* masked in dumps and messages */
-	CONFIG_LATER = 4, /* parsed and checked; has no effect yet */
-	CONFIG_NUMBERS = 8, /* CONFIG_STRINGS: integers will do, too */
+	CONFIG_NUMBERS = 4, /* CONFIG_STRINGS: integers will do, too */
 };
 
 struct config_strings {
@@ -184,8 +183,7 @@ MUST_CHECK int config_check(const struct config *c, char **message);
 void config_dump(const struct config *c, FILE *out);
 /*
  * The table for those who check documents against it: a line a key, of
- * name, type, default or "none", "R" (reload) or "-", "later" or "-", help;
- * tabs between.
+ * name, type, default or "none", "R" (reload) or "-", help; tabs between.
  */
 void config_print_schema(FILE *out);
 /*
@@ -204,9 +202,6 @@ void config_diff(const struct config *a, const struct config *b,
     void (*fn)(void *ctx, const struct config_key *key, const char *from,
 	const char *to),
     void *ctx);
-/* Keys that are set to other than the default and have no effect yet. */
-void config_each_later(const struct config *c,
-    void (*fn)(void *ctx, const struct config_key *key), void *ctx);
 /*
  * smtp.allow is what it is by default: then a socket beyond loopback (handed in
  * by the service manager; config_load() looks at smtp.listen) has to be refused.

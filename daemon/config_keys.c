@@ -30,7 +30,6 @@
 #define FLAGS(bits) .flags = (bits)
 #define CHECK(what) .check = config_check_##what
 #define R CONFIG_RELOAD
-#define LATER CONFIG_LATER
 
 static const char *const newline_choices[] = { "normalize", "reject", NULL };
 static const char *const header_choices[] = { "strip", "keep", NULL };

@@ -125,12 +125,6 @@ static struct config *load_config(const char *file, enum what what)
 	return config;
 }
 
-static void print_later(void *ctx, const struct config_key *key)
-{
-	(void)ctx;
-	printf("note: '%s' has no effect yet in this version\n", key->name);
-}
-
 /* -t */
 static int test_config(struct config *config)
 {
@@ -142,7 +136,6 @@ static int test_config(struct config *config)
 	free(message);
 	if (config->warnings[0] != '\0')
 		printf("%s\n", config->warnings);
-	config_each_later(config, print_later, NULL);
 	if (rc == 0)
 		printf("%s: configuration is good; mail goes to %s\n",
 		    config->file, config->endpoint);
@@ -206,20 +199,12 @@ static void on_signal(void *ctx, int signo)
 	free(message);
 }
 
-static void log_each_later(void *ctx, const struct config_key *key)
-{
-	(void)ctx;
-	log_msg(LOG_LEVEL_WARNING, LOG_MASTER, LOG_NO_ID,
-	    "'%s' has no effect yet in this version", key->name);
-}
-
 static void announce(struct daemon *d)
 {
 	log_msg(LOG_LEVEL_INFO, LOG_MASTER, LOG_NO_ID,
 	    "sesrelayd %s ready: mail goes to %s, spool %s", SESRELAYD_VERSION,
 	    d->config->endpoint, d->config->spool.directory);
 	daemon_log_lines(LOG_LEVEL_WARNING, "message", "", d->config->warnings);
-	config_each_later(d->config, log_each_later, NULL);
 	log_flush();
 	service_ready(&d->service, d->relay, d->loop);
 }

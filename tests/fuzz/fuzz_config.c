@@ -131,12 +131,6 @@ static void on_difference(
 	PROPERTY(!"equal after a dump");
 }
 
-static void on_later(void *ctx, const struct config_key *key)
-{
-	(void)ctx;
-	PROPERTY(key->flags & CONFIG_LATER);
-}
-
 static void check_accepted(const struct config *c, bool secret)
 {
 	char *text = dump_text(c, secret), *again, *message;
@@ -152,7 +146,6 @@ static void check_accepted(const struct config *c, bool secret)
 	PROPERTY(strcmp(text, again) == 0);
 	PROPERTY(c->endpoint != NULL && c->endpoint[0] != '\0');
 	PROPERTY(c->options.inbound.max_sessions > 0);
-	config_each_later(c, on_later, NULL);
 	(void)config_allow_is_default(c);
 	config_free(loaded);
 	free(text);

@@ -329,39 +329,6 @@ static void test_diff(void **state)
 	config_free(b);
 }
 
-static void note_later(void *ctx, const struct config_key *key)
-{
-	note_change(ctx, key, "", "");
-}
-
-static void test_later(void **state)
-{
-	struct changes changes = { xstrdup(""), 0 };
-	struct config *c = must_load(SES);
-	unsigned n = 0;
-
-	(void)state;
-	config_each_later(c, note_later, &changes);
-	assert_int_equal(changes.n, 0);
-	config_free(c);
-
-	/* Set to the default is no news, either. */
-	c = must_load("ses: { " SES_KEYS "tags = [ ]; tenant = \"\"; };"
-		      "delivery: { rate = 0; }; bounce: { to = \"sender\"; };");
-	config_each_later(c, note_later, &changes);
-	assert_int_equal(changes.n, 0);
-	config_free(c);
-
-	c = must_load(unusual);
-	config_each_later(c, note_later, &changes);
-	for (size_t i = 0; i < config_n_keys; i++)
-		n += !!(config_keys[i].flags & CONFIG_LATER);
-	assert_int_equal(changes.n, n);
-	assert_null(strstr(changes.text, "rewrite."));
-	config_free(c);
-	free(changes.text);
-}
-
 static void test_schema(void **state)
 {
 	char *text = NULL, *line, *rest;
@@ -372,18 +339,18 @@ static void test_schema(void **state)
 	config_print_schema(f);
 	assert_int_equal(fclose(f), 0);
 	assert_has(
-	    text, "smtp.timeout\tduration\t\"5m\"\tR\t-\tfor a command line");
+	    text, "smtp.timeout\tduration\t\"5m\"\tR\tfor a command line");
 	assert_has(text,
 	    "\nspool.directory\tstring\t"
-	    "\"/var/spool/sesrelayd\"\t-\t-\t");
-	assert_has(text, "\nbounce.from\tstring\tnone\tR\t-\t");
-	assert_has(text, "\nses.tenant\tstring\tnone\tR\t-\t");
+	    "\"/var/spool/sesrelayd\"\t-\t");
+	assert_has(text, "\nbounce.from\tstring\tnone\tR\t");
+	assert_has(text, "\nses.tenant\tstring\tnone\tR\t");
 	for (rest = text; (line = strsep(&rest, "\n")) && *line; n++) {
 		unsigned tabs = 0;
 
 		for (; *line; line++)
 			tabs += *line == '\t';
-		assert_int_equal(tabs, 5);
+		assert_int_equal(tabs, 4);
 	}
 	assert_int_equal(n, config_n_keys);
 	free(text);
@@ -420,7 +387,7 @@ static void test_shipped_file(void **state)
 	assert_has(text, "\tdirectory = ");
 	for (size_t i = 0; i < config_n_keys; i++) {
 		const struct config_key *key = &config_keys[i];
-		bool wanted = !(key->flags & (CONFIG_LATER | CONFIG_SECRET));
+		bool wanted = !(key->flags & CONFIG_SECRET);
 
 		if (shows(text, key->name) != wanted)
 			fail_msg("conf/sesrelayd.conf should%s show %s",
@@ -521,7 +488,6 @@ int main(void)
 		TEST(test_source_address_v6),
 		TEST(test_dump_loads_to_the_same),
 		TEST(test_diff),
-		TEST(test_later),
 		TEST(test_schema),
 		TEST(test_shipped_file),
 		TEST(test_examples_of_the_manual),
