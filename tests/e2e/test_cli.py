@@ -197,8 +197,8 @@ MISTAKES = {
         'log: { level = "loud"; };', 9, "'log.level' must be one of",
         '"error", "warning", "info", "debug"', 'not "loud"'),
     "duplicate key": (
-        'log: { level = "info"; level = "debug"; };', 9, "duplicate"),
-    "duplicate group": ('spool: { };', 9, "duplicate"),
+        'log: { level = "info"; level = "debug"; };', 9, "'log.level'",
+        "is set already at"),
     "syntax": ('log: { level "info"; };', 9, "syntax error"),
     "missing brace": ('log: { level = "info";', 10, "syntax error"),
     "string without end": ('log: { level = "info; };', 9, "has no end"),
@@ -223,7 +223,7 @@ OWN = {"spool": 'spool: { directory = "%s"; };\n'}
 def test_mistake(config, directory, name):
     text, line, *words = MISTAKES[name]
     replace = []
-    if text.startswith("spool:") and name != "duplicate group":
+    if text.startswith("spool:"):
         replace = [(OWN["spool"] % (directory / "spool"), "\n")]
     path = config(text + "\n", replace=replace)
     refused(path, line, *words)
