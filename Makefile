@@ -125,7 +125,7 @@ $(B)/daemon.a: $(top_objs)
 $(B)/cli.a: $(patsubst %.c,$(B)/%.o, \
 	$(filter-out daemon/cli/sendmail.c,$(sendmail_srcs)) \
 	$(addprefix daemon/cli/,top_line.c top_graph.c top_layout.c \
-	ctl_print.c ctl_error.c ctl_upstream.c))
+	top_parts.c ctl_print.c ctl_error.c ctl_upstream.c))
 $(B)/%.a:
 	@mkdir -p $(@D)
 	@rm -f $@

@@ -3,7 +3,8 @@
  *
  *   sesrelayctl.c   main()
  *   ctl_verbs.c     the table of verbs
- *   ctl_args.c      the command line, by the tables of verbs and options
+ *   ctl_options.c   the table of options
+ *   ctl_args.c      the command line, by these tables
  *   ctl_help.c      what people and the shell's completion are told of them
  *   ctl_error.c     what goes to standard error, and how
  *   ctl_client.c    one request, the lines of its answer
@@ -91,7 +92,7 @@ void ctl_errors_put_text(void);
  */
 void ctl_errors_put_object(int rc);
 
-/* --- ctl_verbs.c, ctl_args.c, ctl_help.c --- */
+/* --- ctl_verbs.c, ctl_options.c, ctl_args.c, ctl_help.c --- */
 
 enum ctl_option_bit {
 	OPT_LIST = 1 << 0,

@@ -18,7 +18,7 @@ static char *kept; /* "ONE; OTHER"; NULL: nothing */
 
 static void keep(const char *text)
 {
-	size_t len = strcspn(text, "\n");
+	size_t len;
 	char *all;
 
 	for (; text[0] != '\0'; text += len + (text[len] != '\0')) {

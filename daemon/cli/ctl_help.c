@@ -2,7 +2,7 @@
  * What people, and the shell's completion, are told of verbs and options; and
  * what a mistyped word may have been meant to be.
  *
- * All by the tables of ctl_verbs.c and ctl_args.c.
+ * All by the tables of ctl_verbs.c and ctl_options.c.
  */
 #include "cli/ctl.h"
 

@@ -37,7 +37,7 @@ struct top {
 	struct top_history history;
 	struct top_view view;
 	char *trouble;
-	char host[CTL_BUF];
+	char host[CTL_BUF], clock[CTL_BUF];
 	sigset_t outside; /* the mask while it waits */
 	int64_t next_us; /* the time of the next look */
 	int64_t asked_us; /* 0: no answer is under way */
@@ -94,25 +94,23 @@ static void take_signals(struct top *t)
 
 /* --- drawing --- */
 
-static void tell_time(char clock[CTL_BUF])
+static void tell_time(struct top *t)
 {
 	time_t now = time(NULL);
 	struct tm tm;
 
 	localtime_r(&now, &tm);
-	strftime(clock, CTL_BUF, "%H:%M:%S", &tm);
+	strftime(t->clock, sizeof t->clock, "%H:%M:%S", &tm);
 }
 
 static void draw(struct top *t)
 {
 	struct top_lines lines;
 	unsigned width, height;
-	char clock[CTL_BUF];
 	sigset_t inside;
 	int rc;
 
-	tell_time(clock);
-	t->view.clock = clock;
+	tell_time(t);
 	t->view.trouble = t->trouble;
 	top_screen_size(&width, &height);
 	top_layout(&t->view, width, height, &lines);
@@ -364,7 +362,7 @@ static int show_screen(struct top *t)
 		if (t->quit)
 			break;
 		ctl_errors_forget();
-		rc = ask(t);
+		(void)ask(t);
 		if (!t->quit)
 			draw(t);
 	}
@@ -377,10 +375,8 @@ static int show_screen(struct top *t)
 static void put_text(struct top *t)
 {
 	struct top_lines lines;
-	char clock[CTL_BUF];
 
-	tell_time(clock);
-	t->view.clock = clock;
+	tell_time(t);
 	t->view.trouble = NULL;
 	top_layout(&t->view, 80, 40, &lines);
 	for (unsigned i = 0; i < lines.n; i++) {
@@ -448,6 +444,7 @@ static void set_up(struct top *t, bool live)
 		snprintf(t->host, sizeof t->host, "this host");
 	t->host[strcspn(t->host, ".")] = '\0';
 	t->view.host = t->host;
+	t->view.clock = t->clock;
 	t->view.history = &t->history;
 	top_history_init(&t->history);
 }

@@ -4,7 +4,8 @@
  *   ctl_top.c      asks, waits, obeys keys and signals
  *   top_screen.c   the terminal: into its state and out of it, always; draws
  *                  what changed
- *   top_layout.c   what the daemon said, as lines of a screen; pure
+ *   top_layout.c   what the daemon said, as lines of a screen; pure; with
+ *                  top_parts.c
  *   top_line.c     one line, no wider than it may be; pure
  *   top_graph.c    rates of the last minutes, as a graph; pure
  */
