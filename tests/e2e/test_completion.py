@@ -74,13 +74,14 @@ def test_arguments_of_every_verb(verb, directory):
 
 @pytest.mark.parametrize("line,some", [
     ("sesrelayctl drain --timeout ", "5m"),
-    ("sesrelayctl drain --timeout=", "5m"),
+    # readline makes words of their own of "=" and what is behind it.
+    ("sesrelayctl drain --timeout =", "5m"),
+    ("sesrelayctl drain --timeout = 5", "5m"),
     ("sesrelayctl status --check --warn-age ", "15m"),
     ("sesrelayctl password --region eu-", "eu-west-1"),
 ])
 def test_values_of_options(line, some):
-    assert some in offers(line.replace("=", " = ").rstrip(" ") + " "
-                          if line.endswith("=") else line)
+    assert some in offers(line)
 
 
 def test_one_is_enough():

@@ -229,9 +229,13 @@ def test_keys(top):
     t.key(b"p")
     r.send()
     t.wait(r"Queue +2 ready")
-    # A cursor key is no command.
-    t.key(b"\x1b[Aq"[:3])
+    # What a key of the keypad sends is no command, though it ends in one.
+    t.key(b"\x1bOq")
     t.wait(r"Queue +2 ready")
+    wait_until(lambda: not select.select([t.slave], [], [], 0)[0],
+               "the key to be read")
+    t.key(b"+")
+    t.wait(r"every 0\.5 s")
     assert t.process.poll() is None
     t.key(b"q")
     assert t.wait_end() == 0
