@@ -13,6 +13,7 @@
 #include "config.h"
 #include "credentials.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,8 +23,14 @@
 
 #define HARD_END_US (19 * US_PER_S)
 
-/* Where systemd keeps the credentials of the daemon; root can read them. */
-#define SERVICE_CREDENTIALS "/run/credentials/sesrelayd.service"
+/*
+ * Where systemd keeps the credentials of the daemon, and where it takes them
+ * from when that starts; root can read them.
+ */
+static const char *const credential_places[] = {
+	"/run/credentials/sesrelayd.service",
+	"/etc/credstore",
+};
 
 static const struct pool_port ses_ports[] = { { 587, false }, { 465, true },
 	{ 2587, false }, { 2465, true }, { 25, false } };
@@ -283,8 +290,17 @@ static int run(struct check *c, char **message)
  */
 static void find_service_credentials(void)
 {
-	if (access(SERVICE_CREDENTIALS "/ses-password", R_OK) == 0)
-		setenv("CREDENTIALS_DIRECTORY", SERVICE_CREDENTIALS, 0);
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < ARRAY_LEN(credential_places); i++) {
+		snprintf(
+		    path, sizeof path, "%s/ses-password", credential_places[i]);
+		if (access(path, R_OK) == 0) {
+			setenv(
+			    "CREDENTIALS_DIRECTORY", credential_places[i], 0);
+			return;
+		}
+	}
 }
 
 struct check_report *check_run(const char *file, char **message)

@@ -219,13 +219,19 @@ def test_warnings_of_the_configuration_are_told(doctor):
     assert "'ses.password' stands in the configuration" in done.stderr
 
 
-def test_credential_of_the_service_is_found(doctor):
-    """systemd gives it to the daemon only, and root can read it."""
+@pytest.mark.parametrize("top,where", [
+    ("/run", "/run/credentials/sesrelayd.service"),
+    ("/etc/credstore", "/etc/credstore")])
+def test_credential_of_the_service_is_found(doctor, top, where):
+    """systemd gives it to the daemon only, and root can read it: where it is
+    while that runs, and where it is before the first start."""
     _, r, port = doctor(config={"ses.password_file": None})
     assert "there is no SMTP password" in ctl(r, "check").stderr
-    where = "/run/credentials/sesrelayd.service"
+    etc = r.dir / "etc"
     wrap = [*private_mounts(), "sh", "-ec",
-            f"mount -t tmpfs none /run && mkdir -p {where} && "
+            f"mkdir -p {etc}.up {etc}.work; mount -t overlay none -o "
+            f"lowerdir=/etc,upperdir={etc}.up,workdir={etc}.work /etc; "
+            f"mkdir -p {top}; mount -t tmpfs none {top}; mkdir -p {where}; "
             f"cp '{r.password_file}' {where}/ses-password && exec \"$@\"",
             "sh"]
     assert check(r, wrap=wrap).code == 0
