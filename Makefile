@@ -426,6 +426,16 @@ lint-man: $(B)/sesrelayd
 lint-clang:
 	@$(MAKE) --no-print-directory -j$(jobs) CC=clang WERROR=1 programs \
 		tools build-unit >/dev/null && echo "clang: no warning"
+# What the README shows for machines that set themselves up, by the linters of
+# those who read it; not in `make lint`, as these bring many packages.
+.PHONY: lint-examples
+lint-examples:
+	@scripts/setup.sh examples
+	@yamllint --strict -c tests/lint/yamllint.yml conf/examples && \
+		echo "yamllint: ok"
+	@cloud-init schema --config-file conf/examples/cloud-init.yaml
+	@ansible-lint -q --offline --strict conf/examples/ansible.yml && \
+		echo "ansible-lint: ok"
 format:
 	clang-format -i $(c_files)
 
@@ -547,6 +557,7 @@ help:
 	@echo "make monitoring   alerts and metrics, judged by a real Prometheus"
 	@echo "make fresh        make demo and make check on fresh Debian roots"
 	@echo "make lint format  checks and layout of the source"
+	@echo "make lint-examples  cloud-init and Ansible, by their linters"
 	@echo "make install uninstall (PREFIX, DESTDIR, sysconfdir, ...)"
 	@echo "make install-mta  install, and be sendmail, mailq, newaliases"
 	@echo "make deb          Debian packages, in build/deb"

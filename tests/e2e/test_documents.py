@@ -133,23 +133,39 @@ def test_verbs_exist():
             assert re.search(rf"^ +{re.escape(verb)}\b", usage, re.M), verb
 
 
+def rewritten(directory, config, sender, rcpt):
+    """What rewrite-test makes of a letter, by a configuration that has to be
+    good, its password from the credential."""
+    credentials = directory / "credentials"
+    credentials.mkdir()
+    (credentials / "ses-password").write_text(PASSWORD)
+    file, letter = directory / "test.conf", directory / "letter"
+    file.write_text(config)
+    letter.write_text(f"From: {sender}\nTo: {rcpt}\n\nx\n")
+    done = subprocess.run(
+        [BUILD / "sesrelayctl", "-c", file, "rewrite-test", letter,
+         "--from", sender, "--to", rcpt], capture_output=True, text=True,
+        timeout=60, env={"CREDENTIALS_DIRECTORY": str(credentials)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def test_rules_of_the_migration_load(directory):
     """The example of a generic map is a configuration."""
     block = re.search(r"^    rewrite: \{\n(?:    .*\n)*?    \};$",
                       POSTFIX.read_text(), re.M)[0]
-    password = directory / "password"
-    password.write_text(PASSWORD)
-    password.chmod(0o600)
-    config = directory / "test.conf"
-    config.write_text(
-        'ses: { region = "eu-west-1"; username = "%s"; password_file = "%s"; };'
-        'spool: { directory = "%s"; };\n%s\n'
-        % (USER, password, directory / "spool", block))
-    letter = directory / "letter"
-    letter.write_bytes(b"From: cron@internal.example\nTo: a@example.net\n\nx\n")
-    done = subprocess.run(
-        [BUILD / "sesrelayctl", "-c", config, "rewrite-test", letter,
-         "--from", "cron@internal.example", "--to", "a@example.net"],
-        capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "noreply@example.com" in done.stdout
+    ses = 'ses: { region = "eu-west-1"; username = "%s"; };\n' % USER
+    assert "noreply@example.com" in rewritten(
+        directory, ses + block, "cron@internal.example", "a@example.net")
+
+
+@pytest.mark.parametrize("name", ["cloud-init.yaml", "ansible.yml"])
+def test_configuration_of_the_examples(directory, name):
+    """What they write to the host is good, and cares for cron's mail."""
+    text = (ROOT / "conf/examples" / name).read_text()
+    block = re.search(r"content: \|\n((?: +.*\n)*? +rewrite: \{\n"
+                      r"(?: +.*\n)*?)(?= +\};\n)", text)[1] + "};\n"
+    block = block.replace("{{ ses_region }}", "eu-west-1").replace(
+        "{{ ses_username }}", USER)
+    out = rewritten(directory, block, "root", "root")
+    assert "noreply@example.com" in out and "ops@example.com" in out
