@@ -1,9 +1,10 @@
 /*
  * Trust anchors, the rules of verification, and sessions to be resumed.
  *
- * Owns the SSL_CTX and, for each host name, the newest session that a server
+ * Owns the SSL_CTX and, for each host name, the newest sessions that a server
  * gave; tickets of TLS 1.3 arrive after the handshake, so OpenSSL tells of
- * them by callback.  Loop thread only.  Invariants: every SSL made here
+ * them by callback.  Such a ticket serves once (RFC 8446, C.4, and OpenSSL sees
+ * to it), and a pool opens connections side by side: so there are several.  Loop thread only.  Invariants: every SSL made here
  * verifies chain and name; a session is kept only from a verified connection
  * and is not offered when its certificate has run out since.
  */
@@ -23,16 +24,20 @@
 #include <sys/queue.h>
 #include <sys/stat.h>
 
-/* The newest session of a host; SSL_get_app_data() points here. */
-struct session {
-	LIST_ENTRY(session) link;
-	SSL_SESSION *session; /* NULL: none yet */
-	char *host;
+/* A first handshake mostly brings two, each that resumes one more. */
+#define SESSIONS_MAX 64
+
+/* Sessions with a host; SSL_get_app_data() points here. */
+struct host {
+	LIST_ENTRY(host) link;
+	SSL_SESSION *sessions[SESSIONS_MAX]; /* the newest last */
+	unsigned n_sessions;
+	char *name;
 };
 
 struct tls_context {
 	SSL_CTX *ctx;
-	LIST_HEAD(, session) sessions;
+	LIST_HEAD(, host) hosts;
 	unsigned n_refs;
 	void (*watch)(void *ctx, const struct certificate *cert);
 	void *watch_ctx;
@@ -54,12 +59,16 @@ static int fail(struct err *err, const char *what)
 /* 1: the session is ours now. */
 static int on_new_session(SSL *ssl, SSL_SESSION *session)
 {
-	struct session *s = SSL_get_app_data(ssl);
+	struct host *h = SSL_get_app_data(ssl);
 
-	if (!s || SSL_get_verify_result(ssl) != X509_V_OK)
+	if (!h || SSL_get_verify_result(ssl) != X509_V_OK)
 		return 0;
-	SSL_SESSION_free(s->session);
-	s->session = session;
+	if (h->n_sessions == SESSIONS_MAX) {
+		SSL_SESSION_free(h->sessions[0]);
+		memmove(&h->sessions[0], &h->sessions[1],
+		    --h->n_sessions * sizeof(h->sessions[0]));
+	}
+	h->sessions[h->n_sessions++] = session;
 	return 1;
 }
 
@@ -139,7 +148,7 @@ struct tls_context *tls_context_new(const char *ca_file, struct err *err)
 	bool ok = false;
 
 	t->n_refs = 1;
-	LIST_INIT(&t->sessions);
+	LIST_INIT(&t->hosts);
 	t->ctx = SSL_CTX_new(TLS_client_method());
 	if (!t->ctx) {
 		fail(err, "TLS");
@@ -167,15 +176,16 @@ struct tls_context *tls_context_ref(struct tls_context *t)
 
 void tls_context_unref(struct tls_context *t)
 {
-	struct session *s;
+	struct host *h;
 
 	if (!t || --t->n_refs > 0)
 		return;
-	while ((s = LIST_FIRST(&t->sessions))) {
-		LIST_REMOVE(s, link);
-		SSL_SESSION_free(s->session);
-		free(s->host);
-		free(s);
+	while ((h = LIST_FIRST(&t->hosts))) {
+		LIST_REMOVE(h, link);
+		while (h->n_sessions > 0)
+			SSL_SESSION_free(h->sessions[--h->n_sessions]);
+		free(h->name);
+		free(h);
 	}
 	SSL_CTX_free(t->ctx);
 	free(t);
@@ -200,18 +210,18 @@ void tls_context_watch(struct tls_context *t,
 	SSL_CTX_set_cert_verify_callback(t->ctx, verify_watched, t);
 }
 
-static struct session *session_of(struct tls_context *t, const char *host)
+static struct host *host_of(struct tls_context *t, const char *name)
 {
-	struct session *s;
+	struct host *h;
 
-	LIST_FOREACH (s, &t->sessions, link) {
-		if (strcmp(s->host, host) == 0)
-			return s;
+	LIST_FOREACH (h, &t->hosts, link) {
+		if (strcmp(h->name, name) == 0)
+			return h;
 	}
-	s = xcalloc(1, sizeof(*s));
-	s->host = xstrdup(host);
-	LIST_INSERT_HEAD(&t->sessions, s, link);
-	return s;
+	h = xcalloc(1, sizeof(*h));
+	h->name = xstrdup(name);
+	LIST_INSERT_HEAD(&t->hosts, h, link);
+	return h;
 }
 
 /* A resumed handshake shows no certificate: judge that of the session. */
@@ -221,6 +231,28 @@ static bool session_usable(SSL_SESSION *session)
 
 	return SSL_SESSION_is_resumable(session) && cert &&
 	    X509_cmp_current_time(X509_get0_notAfter(cert)) > 0;
+}
+
+/*
+ * The newest session that may be offered, or NULL; the caller's.  Those before
+ * TLS 1.3 may be offered again.
+ */
+static SSL_SESSION *take_session(struct host *h)
+{
+	while (h->n_sessions > 0) {
+		SSL_SESSION *session = h->sessions[h->n_sessions - 1];
+
+		if (session_usable(session) &&
+		    SSL_SESSION_get_protocol_version(session) <
+			TLS1_3_VERSION &&
+		    SSL_SESSION_up_ref(session) == 1)
+			return session;
+		h->n_sessions--;
+		if (session_usable(session))
+			return session;
+		SSL_SESSION_free(session);
+	}
+	return NULL;
 }
 
 static bool is_address(const char *host)
@@ -248,7 +280,8 @@ struct ssl_st *tls_client_new(
 {
 	SSL *ssl = SSL_new(t->ctx);
 	char *name = plain_host(host);
-	struct session *s = session_of(t, name);
+	struct host *h = host_of(t, name);
+	SSL_SESSION *session = NULL;
 	bool ok = false;
 
 	if (!ssl) {
@@ -261,15 +294,16 @@ struct ssl_st *tls_client_new(
 		fail(err, "host name for TLS");
 		goto out;
 	}
-	if (s->session && session_usable(s->session) &&
-	    SSL_set_session(ssl, s->session) != 1) {
+	session = take_session(h);
+	if (session && SSL_set_session(ssl, session) != 1) {
 		fail(err, "TLS session");
 		goto out;
 	}
-	SSL_set_app_data(ssl, s);
+	SSL_set_app_data(ssl, h);
 	SSL_set_connect_state(ssl);
 	ok = true;
 out:
+	SSL_SESSION_free(session);
 	free(name);
 	if (!ok) {
 		SSL_free(ssl);

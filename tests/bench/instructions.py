@@ -64,6 +64,14 @@ def deliver(ctx, relay, messages):
     wait_until(lambda: ctx.accepted() >= messages, "all to arrive", 300)
 
 
+def through(ctx, relay, messages):
+    """Accepted and sent at the same time, as mail mostly is."""
+    ctx.pace()
+    relay.start()
+    turns.load(relay.port, messages, SESSIONS)
+    wait_until(lambda: ctx.accepted() >= messages, "all to arrive", 300)
+
+
 def callgrind(path):
     """Instructions in all threads."""
     total = 0
@@ -124,7 +132,7 @@ def main():
             upstream = Sesd(root / "sesd", certs, modes=("wrapper",))
             try:
                 ctx = turns.Context(groups, upstream, certs, root)
-                for job in (accept, deliver):
+                for job in (accept, deliver, through):
                     one = record[job.__name__] = {}
                     for tool in (callgrind, strace):
                         few, _ = count(ctx, job, SMALL, tool)

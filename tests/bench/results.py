@@ -158,7 +158,7 @@ def instruction_lines(path):
     record = json.loads(path.read_text())
     out = ["## Instructions", "", "By `make bench-instructions`: a message of "
            "4 KiB accepted from 100 sessions, upstream away; a message sent "
-           "by 50 connections from a queue.", "",
+           "by 50 connections from a queue; both together.", "",
            "| | instructions a message | system calls a message | of which |",
            "|---|---|---|---|"]
     for name, one in record.items():

@@ -106,11 +106,93 @@ static void test_failures_in_words(void **state)
 	tls_context_unref(t);
 }
 
+/* Hands over what one side has to say. */
+static bool carry(SSL *from, SSL *to)
+{
+	char buf[4096];
+	int n = BIO_read(SSL_get_wbio(from), buf, sizeof(buf));
+
+	if (n <= 0)
+		return false;
+	assert_int_equal(BIO_write(SSL_get_rbio(to), buf, n), n);
+	return true;
+}
+
+/* A handshake in memory, and the tickets behind it; whether it resumed. */
+static bool shakes_hands(SSL *client, SSL_CTX *ctx)
+{
+	SSL *server = SSL_new(ctx);
+	bool moved = true, resumed;
+	char c;
+
+	SSL_set_bio(client, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+	SSL_set_bio(server, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+	SSL_set_accept_state(server);
+	while (moved) {
+		(void)SSL_read(client, &c, 1); /* what comes in is handled */
+		moved = carry(client, server);
+		(void)SSL_do_handshake(server);
+		moved |= carry(server, client);
+	}
+	assert_true(SSL_is_init_finished(client));
+	resumed = SSL_session_reused(client) == 1;
+	(void)SSL_shutdown(client);
+	SSL_free(client);
+	SSL_free(server);
+	ERR_clear_error();
+	return resumed;
+}
+
+/* A pool renews connections side by side. */
+static void test_sessions_for_many_at_once(void **state)
+{
+	static const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
+	struct cert ca = cert_new(NULL, "CA", NULL, -DAY_S, DAY_S);
+	struct cert good =
+	    cert_new(&ca, "any", "DNS:mail.example", -DAY_S, DAY_S);
+	SSL *clients[100];
+	struct err err;
+	char path[32];
+
+	(void)state;
+	cert_save(&ca, path);
+	for (size_t i = 0; i < ARRAY_LEN(versions); i++) {
+		struct tls_context *t = tls_context_new(path, &err);
+		SSL_CTX *ctx = server_context(&good);
+
+		SSL_CTX_set_max_proto_version(ctx, versions[i]);
+		clients[0] = tls_client_new(t, "mail.example", &err);
+		assert_false(shakes_hands(clients[0], ctx));
+		/* The first one brought two tickets, each of these brings
+		 * one. */
+		for (unsigned round = 0; round < 3; round++) {
+			for (unsigned n = 0; n < 2; n++)
+				clients[n] =
+				    tls_client_new(t, "mail.example", &err);
+			for (unsigned n = 0; n < 2; n++)
+				assert_true(shakes_hands(clients[n], ctx));
+		}
+		/* More than are kept. */
+		for (unsigned n = 0; n < 100; n++)
+			clients[n] = tls_client_new(t, "mail.example", &err);
+		for (unsigned n = 0; n < 100; n++)
+			(void)shakes_hands(clients[n], ctx);
+		clients[0] = tls_client_new(t, "mail.example", &err);
+		assert_true(shakes_hands(clients[0], ctx));
+		tls_context_unref(t);
+		SSL_CTX_free(ctx);
+	}
+	unlink(path);
+	cert_free(&good);
+	cert_free(&ca);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_anchors),
 		cmocka_unit_test(test_every_client_verifies),
+		cmocka_unit_test(test_sessions_for_many_at_once),
 		cmocka_unit_test(test_failures_in_words),
 	};
 
