@@ -230,6 +230,10 @@ static void test_any_size(void **state)
 			view.trouble = height % 3 == 2 ? "it hangs" : NULL;
 			top_layout(&view, width, height, &lines);
 			assert_fits(&lines, width, height);
+			/* The foot has its place, whatever is above it. */
+			if (width >= 10)
+				assert_non_null(strstr(lines.items[height - 1],
+				    view.help ? "h back" : "q quit"));
 			top_lines_free(&lines);
 		}
 	json_decref(now);
