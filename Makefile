@@ -218,6 +218,7 @@ check-all:
 	@$(again) e2e
 	@$(again) crash-sample
 	@$(again) faults-sample
+	@$(again) systemd-sample
 	@$(MAKE) --no-print-directory SAN=address,undefined -j$(jobs) \
 		build-unit
 	@$(MAKE) --no-print-directory SAN=address,undefined unit fuzz-replay
@@ -364,15 +365,18 @@ monitoring:
 	@BUILD=$(B) $(PYTHON) tests/monitoring/run.py
 
 # The Debian package under a real systemd, in a container that is this machine's
-# root under an overlay: five minutes.  `make systemd ONLY="restart watchdog"`
+# root under an overlay: two minutes.  `make systemd ONLY="restart watchdog"`
 # runs some steps; with PACKAGE=, it is what `make install` installs.
 .PHONY: systemd
 PACKAGE ?= build/deb/sesrelayd_$(VERSION)_$(shell dpkg --print-architecture).deb
 systemd: $(if $(PACKAGE),deb)
-	@scripts/setup.sh systemd
+	@scripts/setup.sh check
 	@$(again) -j$(jobs) programs tools
 	@BUILD=$(B) $(PYTHON) tests/systemd/run.py \
 		$(if $(PACKAGE),--package $(PACKAGE)) $(ONLY)
+.PHONY: systemd-sample
+systemd-sample: $(programs) $(tools)
+	@BUILD=$(B) $(PYTHON) tests/systemd/run.py --sample
 
 # The whole set-up on fresh Debian 12 roots; needs root and debootstrap.
 fresh:

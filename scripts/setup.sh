@@ -15,11 +15,10 @@ check="$demo libcmocka-dev python3-pytest clang clang-tidy clang-format
 cppcheck shellcheck mandoc s-nail mutt bsd-mailx postfix
 sasl2-bin libsasl2-modules strace procps python3-pytest-xdist netcat-openbsd
 e2fsprogs xfsprogs util-linux mount nbdkit libnbd-bin fuse3 faketime
-nftables iproute2 ethtool pflogsumm python3-pyte bash-completion jq"
+nftables iproute2 ethtool pflogsumm python3-pyte bash-completion jq
+systemd systemd-sysv systemd-container dbus"
 # The runtime of libFuzzer and the sanitizers, and llvm-cov.
 fuzz="$build python3 clang libclang-rt-14-dev llvm"
-# What boots a systemd in a container.
-systemd="$check systemd systemd-sysv systemd-container dbus"
 # Heavy ones, of which each brings a program that sends mail.
 clients="$check bash perl ruby php-cli libphp-phpmailer golang-go
 openjdk-17-jdk-headless libmail-java libactivation-java bzip2
@@ -47,7 +46,6 @@ packages) want=$packages ;;
 examples) want=$examples ;;
 fuzz) want=$fuzz ;;
 monitoring) want=$monitoring ;;
-systemd) want=$systemd ;;
 clients)
 	want=$clients
 	# There are packages of nodejs that have npm in them.

@@ -447,6 +447,10 @@ FORBIDDEN = ("large_bodies", "content_split_at_every_byte",
 @step("the end-to-end suite in the sandbox of the unit")
 def suite(stage):
     systemctl("stop", SOCKET, UNIT)
+    # Without a configuration, sesrelayctl would look at what is in there.
+    CONFIG.unlink()
+    for path in pathlib.Path("/var/spool/sesrelayd").iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     unit = unit_of_service().read_text()
     lines = [line for line in unit[unit.index("[Service]"):].splitlines()
              if not DROPPED.match(line)]
