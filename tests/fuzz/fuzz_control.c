@@ -3,7 +3,8 @@
  *
  * Input: a byte of how to cut, then request lines.  The relay is a whole one,
  * with a spool in memory, delivery paused and no port to listen on; it lives as
- * long as the process.  What would end it or wait for SES (drain, reload,
+ * long as the process; a request that names ID_MEANT finds a message by that
+ * name.  What would end it or wait for SES (drain, reload,
  * resume) is not asked.  Properties: every line is answered, by lines of JSON,
  * or the text of the metrics, and one closing OK or ERR; an answer is lines
  * without control bytes; a line that is too long has an ERR for its answer, and
@@ -12,10 +13,12 @@
 #include "fuzz.h"
 
 #include "base/clock.h"
+#include "base/id.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "control.h"
 #include "daemon.h"
+#include "relay/attempt.h"
 #include "relay/operate.h"
 
 #include <errno.h>
@@ -32,6 +35,7 @@
 #define LINE_MAX_BYTES 4096
 #define PATIENCE_US (20 * US_PER_S)
 #define REQUESTS_MAX 8
+#define ID_MEANT "0123456789ABCDEF"
 
 static char top[] = "/dev/shm/sesrelayd-fuzz-XXXXXX";
 static struct daemon d;
@@ -115,6 +119,39 @@ static void set_up(void)
 	if (d.control == NULL)
 		fatal("%s", err.text);
 	(void)atexit(clean_up);
+}
+
+/* --- a message that can be asked about --- */
+
+static void on_committed(void *ctx, int rc, const struct err *err)
+{
+	(void)err;
+	PROPERTY(rc == 0);
+	relay_accepted(d.relay, ctx);
+	loop_stop(d.loop);
+}
+
+/* Its id goes where the input has ID_MEANT. */
+static void put_message(struct fuzz_text *requests)
+{
+	static const char content[] = "Subject: x\r\nX: \1\xff\r\n\r\nbody\r\n";
+	struct message *m = message_new(id_new(clock_wall_us()));
+	char id[ID_BUF], *at = requests->ptr;
+
+	m->arrival_us = clock_wall_us();
+	m->sender = xstrdup("sender@example.com");
+	message_add_rcpt(m, "rcpt@example.com");
+	m->peer = xstrdup("localhost[127.0.0.1]");
+	m->helo = xstrdup("app");
+	m->message_id = xstrdup("x@example.com");
+	body_append(&m->body, content, sizeof(content) - 1);
+	m->size = m->body.len;
+	id_format(m->id, id);
+	while ((at = memmem(at, requests->len - (size_t)(at - requests->ptr),
+		    ID_MEANT, ID_LEN)) != NULL)
+		memcpy(at, id, ID_LEN);
+	spool_commit(d.relay->spool, m, NULL, on_committed, m);
+	loop_run(d.loop);
 }
 
 /* --- the client --- */
@@ -270,6 +307,7 @@ static bool may_ask(struct slice line)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static const char clean[] = "delete --all\ncount\n";
 	struct fuzz_in in = { data, size };
 	uint8_t seed = fuzz_byte(&in);
 	struct fuzz_text text = { 0 };
@@ -289,6 +327,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		too_long = line.len > LINE_MAX_BYTES;
 		n++;
 	}
+	if (n > 0 && memmem(text.ptr, text.len, ID_MEANT, ID_LEN) != NULL &&
+	    !too_long)
+		put_message(&text);
 	connect_client();
 	fuzz_feed(slice_of(text.ptr, text.len), seed, send_piece, NULL);
 	/* One more never comes, but the end does. */
@@ -298,9 +339,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	disconnect_client();
 
 	connect_client();
-	(void)send_piece(NULL, "count\n", 6);
-	wait_for_answers(1);
-	PROPERTY(client.n_answered == 1);
+	(void)send_piece(NULL, clean, sizeof(clean) - 1);
+	wait_for_answers(2);
+	PROPERTY(client.n_answered == 2 && !client.ended);
+	PROPERTY(queue_total(d.relay->queue) == 0);
 	check_answers();
 	disconnect_client();
 	fuzz_text_fini(&text);
