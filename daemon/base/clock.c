@@ -7,6 +7,8 @@
  */
 #include "base/clock.h"
 
+#include "base/slice.h"
+
 #include <stdio.h>
 #include <time.h>
 
@@ -96,14 +98,41 @@ static struct tm broken_down(int64_t us, int *rest, bool local)
 	return tm;
 }
 
-void clock_format_rfc5322(int64_t us, char *buf, size_t size)
+/*
+ * The text of a second: under load it is asked for ten thousand times.  Each
+ * thread has its own.
+ */
+struct second {
+	time_t s;
+	char text[48]; /* empty: none yet */
+};
+
+/* Whether it is the one; if not, it is to become that. */
+static bool is_at_hand(struct second *last, int64_t us)
 {
 	int rest;
-	struct tm tm = broken_down(us, &rest, false);
+	time_t s = seconds(us, &rest);
 
-	snprintf(buf, size, "%s, %d %s %04d %02d:%02d:%02d +0000",
-	    days[tm.tm_wday], tm.tm_mday, months[tm.tm_mon], tm.tm_year + 1900,
-	    tm.tm_hour, tm.tm_min, tm.tm_sec);
+	if (last->text[0] != '\0' && s == last->s)
+		return true;
+	last->s = s;
+	return false;
+}
+
+void clock_format_rfc5322(int64_t us, char *buf, size_t size)
+{
+	static _Thread_local struct second last;
+	int rest;
+
+	if (!is_at_hand(&last, us)) {
+		struct tm tm = broken_down(us, &rest, false);
+
+		snprintf(last.text, sizeof(last.text),
+		    "%s, %d %s %04d %02d:%02d:%02d +0000", days[tm.tm_wday],
+		    tm.tm_mday, months[tm.tm_mon], tm.tm_year + 1900,
+		    tm.tm_hour, tm.tm_min, tm.tm_sec);
+	}
+	slice_copy(slice_str(last.text), buf, size);
 }
 
 void clock_format_rfc3339(int64_t us, char *buf, size_t size)
@@ -118,9 +147,15 @@ void clock_format_rfc3339(int64_t us, char *buf, size_t size)
 
 void clock_format_syslog(int64_t us, char *buf, size_t size)
 {
+	static _Thread_local struct second last;
 	int rest;
-	struct tm tm = broken_down(us, &rest, true);
 
-	snprintf(buf, size, "%s %2d %02d:%02d:%02d", months[tm.tm_mon],
-	    tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+	if (!is_at_hand(&last, us)) {
+		struct tm tm = broken_down(us, &rest, true);
+
+		snprintf(last.text, sizeof(last.text), "%s %2d %02d:%02d:%02d",
+		    months[tm.tm_mon], tm.tm_mday, tm.tm_hour, tm.tm_min,
+		    tm.tm_sec);
+	}
+	slice_copy(slice_str(last.text), buf, size);
 }

@@ -93,10 +93,13 @@ bool log_enabled(enum log_level level)
 static void write_entry(struct log_entry *entry)
 {
 	static struct log_text text; /* large, and not needed twice */
+	static pid_t pid; /* asking costs a system call, and nobody forks */
 
+	if (pid == 0)
+		pid = getpid();
 	entry->name = name;
 	entry->wall_us = clock_wall_us();
-	entry->pid = getpid();
+	entry->pid = pid;
 	if (capture) {
 		log_format_entry(
 		    entry, format, LOG_FRAME_BARE, hostname, &text);

@@ -275,7 +275,9 @@ static bool should_stream(const struct session *s)
 /* Through the rewriting of the header, in pieces that fit on the stack. */
 static size_t take_header(struct session *s, struct slice in)
 {
-	char out[DOT_READ_ROOM(HEADER_CHUNK)];
+	/* Large, and not needed twice; on the stack the compiler would clear
+	 * it each time. */
+	static char out[DOT_READ_ROOM(HEADER_CHUNK)];
 	size_t used, n, len = in.len < HEADER_CHUNK ? in.len : HEADER_CHUNK;
 
 	s->ended = dot_read(&s->dot, in.ptr, len, &used, out, &n);

@@ -99,6 +99,35 @@ static void test_only_syslog_is_local(void **state)
 	assert_string_equal(buf, "Jan  1 03:00:00");
 }
 
+/* One that was asked for before is kept: it must be the same second. */
+static void test_seconds_in_any_order(void **state)
+{
+	static const struct {
+		int64_t us;
+		const char *rfc5322, *syslog;
+	} rows[] = {
+		{ -1, "Wed, 31 Dec 1969 23:59:59 +0000", "Dec 31 23:59:59" },
+		{ 1, "Thu, 1 Jan 1970 00:00:00 +0000", "Jan  1 00:00:00" },
+		{ 999999, "Thu, 1 Jan 1970 00:00:00 +0000", "Jan  1 00:00:00" },
+		{ 1000000, "Thu, 1 Jan 1970 00:00:01 +0000",
+		    "Jan  1 00:00:01" },
+		{ 999999, "Thu, 1 Jan 1970 00:00:00 +0000", "Jan  1 00:00:00" },
+		{ 86400999999, "Fri, 2 Jan 1970 00:00:00 +0000",
+		    "Jan  2 00:00:00" },
+	};
+	char buf[64];
+
+	(void)state;
+	setenv("TZ", "UTC0", 1);
+	tzset();
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		clock_format_rfc5322(rows[i].us, buf, sizeof(buf));
+		assert_string_equal(buf, rows[i].rfc5322);
+		clock_format_syslog(rows[i].us, buf, 24);
+		assert_string_equal(buf, rows[i].syslog);
+	}
+}
+
 static void test_time_beyond_the_calendar_is_survived(void **state)
 {
 	static const int64_t extremes[] = { INT64_MAX, INT64_MIN };
@@ -123,6 +152,7 @@ int main(void)
 		cmocka_unit_test(test_fake_clock_stays_until_real),
 		cmocka_unit_test(test_formats),
 		cmocka_unit_test(test_only_syslog_is_local),
+		cmocka_unit_test(test_seconds_in_any_order),
 		cmocka_unit_test(test_time_beyond_the_calendar_is_survived),
 	};
 
