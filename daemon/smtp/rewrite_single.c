@@ -73,10 +73,14 @@ _Static_assert(ARRAY_LEN(single_use) <= REWRITE_SINGLE_USE_MAX,
 /* Lists of signed fields that are longer are not looked through. */
 #define SIGNED_MAX 1024
 
+/* Asked for each field of each message: most differ in the first letter. */
 int rewrite_single_use(struct slice name)
 {
+	if (name.len == 0)
+		return -1;
 	for (size_t i = 0; i < ARRAY_LEN(single_use); i++)
-		if (slice_caseeq_str(name, single_use[i]))
+		if (((name.ptr[0] ^ single_use[i][0]) & ~0x20) == 0 &&
+		    slice_caseeq_str(name, single_use[i]))
 			return (int)i;
 	return -1;
 }
