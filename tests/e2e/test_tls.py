@@ -107,7 +107,8 @@ FAULTS = [
     ("on TLS stall", "starttls", "timed out at TLS handshake"),
     ("on TLS stall", "wrapper", "timed out at TLS handshake"),
     ("on TLS close", "wrapper", "at TLS handshake"),
-    ("on TLS reset", "wrapper", "at TLS handshake"),
+    # Without the delay it may come before the connect is known to be good.
+    ("on TLS delay 100 reset", "wrapper", "at TLS handshake"),
     ("on TLS abort-tls", "wrapper", "at TLS handshake"),
     ('on TLS raw "220 email-smtp.amazonaws.com ESMTP\\r\\n" stall', "wrapper",
      "the peer does not speak TLS here"),
