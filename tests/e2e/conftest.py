@@ -113,7 +113,8 @@ def pytest_runtest_makereport(item, call):
     """A failed test shows what the relay logged."""
     if call.when == "call" and call.excinfo is not None:
         s = item.funcargs.get("stage")
-        for r in s.relays if s else ():
+        # A file may have a fixture of its own of that name.
+        for r in s.relays if isinstance(s, Stage) else ():
             if r.log_path.exists():
                 item.add_report_section("call", "log of the relay",
                                         r.log()[-20000:])
