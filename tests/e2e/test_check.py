@@ -228,9 +228,12 @@ def test_credential_of_the_service_is_found(doctor, top, where):
     _, r, port = doctor(config={"ses.password_file": None})
     assert "there is no SMTP password" in ctl(r, "check").stderr
     etc = r.dir / "etc"
+    etc.mkdir()
+    # Both forms of check run at once: each has an upper layer of its own.
     wrap = [*private_mounts(), "sh", "-ec",
-            f"mkdir -p {etc}.up {etc}.work; mount -t overlay none -o "
-            f"lowerdir=/etc,upperdir={etc}.up,workdir={etc}.work /etc; "
+            f"mount -t tmpfs none {etc}; mkdir {etc}/up {etc}/work; "
+            f"mount -t overlay none -o "
+            f"lowerdir=/etc,upperdir={etc}/up,workdir={etc}/work /etc; "
             f"mkdir -p {top}; mount -t tmpfs none {top}; mkdir -p {where}; "
             f"cp '{r.password_file}' {where}/ses-password && exec \"$@\"",
             "sh"]

@@ -15,7 +15,8 @@ import threading
 
 import pytest
 
-from harness import ROOT, message, wait_until, without_received
+from harness import (ROOT, SANITIZED, message, wait_until,
+                     without_received)
 from peer import Peer, starttls_first, tls_server
 from tls_helpers import MODES, SHORT, arrives, held_back, said
 from wire import Wire
@@ -467,7 +468,8 @@ def test_flood_of_handshakes(
         content = message()
         qid = r.send(content)
         arrives(s, r, qid, content)
-        assert r.peak_memory_kib() - before < 6000
+        # With a sanitizer, what was freed stays for a while.
+        assert SANITIZED or r.peak_memory_kib() - before < 6000
     finally:
         stop.set()
         thread.join()
