@@ -7,6 +7,8 @@
 #include "base/stat.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
 
 static _Atomic int64_t values[STAT_N];
 
@@ -33,6 +35,18 @@ int64_t stat_get(enum stat_id id)
 {
 	ASSERT(id < STAT_N);
 	return atomic_load_explicit(&values[id], memory_order_relaxed);
+}
+
+void stat_add_rejected(int code)
+{
+	char labels[32];
+	int id = STAT_MESSAGES_REJECTED_421;
+
+	snprintf(labels, sizeof labels, "code=\"%d\"", code);
+	while (id < STAT_MESSAGES_REJECTED_other &&
+	    strcmp(table[id].labels, labels) != 0)
+		id++;
+	stat_add((enum stat_id)id, 1);
 }
 
 const struct stat_info *stat_info(enum stat_id id)

@@ -10,15 +10,33 @@
 
 #include "base/base.h"
 
+/* What sessions refuse, by the codes that they know. */
+#define STAT_REJECTED_ROW(X, code)                                             \
+	X(MESSAGES_REJECTED_##code, "messages_rejected_total",                 \
+	    "code=\"" #code "\"", COUNTER,                                     \
+	    "Commands, messages and connections refused, by the reply's code")
+#define STAT_REJECTED(X)                                                       \
+	STAT_REJECTED_ROW(X, 421)                                              \
+	STAT_REJECTED_ROW(X, 451)                                              \
+	STAT_REJECTED_ROW(X, 452)                                              \
+	STAT_REJECTED_ROW(X, 500)                                              \
+	STAT_REJECTED_ROW(X, 501)                                              \
+	STAT_REJECTED_ROW(X, 502)                                              \
+	STAT_REJECTED_ROW(X, 503)                                              \
+	STAT_REJECTED_ROW(X, 504)                                              \
+	STAT_REJECTED_ROW(X, 550)                                              \
+	STAT_REJECTED_ROW(X, 552)                                              \
+	STAT_REJECTED_ROW(X, 553)                                              \
+	STAT_REJECTED_ROW(X, 554)                                              \
+	STAT_REJECTED_ROW(X, 555)                                              \
+	STAT_REJECTED_ROW(X, other)
+
 #define STAT_TABLE(X)                                                          \
 	X(MESSAGES_ACCEPTED, "messages_accepted_total", "", COUNTER,           \
 	    "Messages acknowledged with 250 to local programs")                \
 	X(RCPT_ACCEPTED, "recipients_accepted_total", "", COUNTER,             \
 	    "Recipients of messages acknowledged with 250")                    \
-	X(MESSAGES_REJECTED_4XX, "messages_rejected_total", "code=\"4xx\"",    \
-	    COUNTER, "Commands or messages refused, by class of the reply")    \
-	X(MESSAGES_REJECTED_5XX, "messages_rejected_total", "code=\"5xx\"",    \
-	    COUNTER, "Commands or messages refused, by class of the reply")    \
+	STAT_REJECTED(X)                                                       \
 	X(RCPT_SENT, "recipients_total", "status=\"sent\"", COUNTER,           \
 	    "Recipients by outcome")                                           \
 	X(RCPT_DEFERRED, "recipients_total", "status=\"deferred\"", COUNTER,   \
@@ -74,6 +92,8 @@ struct stat_info {
 void stat_add(enum stat_id id, int64_t delta);
 void stat_set(enum stat_id id, int64_t value);
 int64_t stat_get(enum stat_id id);
+/* One of messages_rejected_total; a code without a row is "other". */
+void stat_add_rejected(int code);
 const struct stat_info *stat_info(enum stat_id id);
 void stat_reset(void); /* for tests */
 

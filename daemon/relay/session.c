@@ -106,9 +106,7 @@ static void log_reject(struct session *s, const struct server_out *out)
 	while (len > 0 &&
 	    (out->reply[len - 1] == '\n' || out->reply[len - 1] == '\r'))
 		len--;
-	stat_add(out->code >= 500 ? STAT_MESSAGES_REJECTED_5XX
-				  : STAT_MESSAGES_REJECTED_4XX,
-	    1);
+	stat_add_rejected(out->code);
 	if (is_repeat(s, out))
 		return;
 	log_msg(LOG_LEVEL_INFO, LOG_SMTPD, LOG_NO_ID,
@@ -348,7 +346,7 @@ static bool admit(struct session *s, const struct sockaddr *peer)
 		    "NOQUEUE: reject: CONNECT from %s: 554 5.7.1 not in "
 		    "smtp.allow",
 		    s->peer);
-		stat_add(STAT_MESSAGES_REJECTED_5XX, 1);
+		stat_add_rejected(554);
 		conn_write(s->conn, denied, sizeof denied - 1);
 		end(s, true);
 		return false;

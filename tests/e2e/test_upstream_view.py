@@ -615,6 +615,22 @@ def test_metrics_tell_the_truth(sesd, relay):
         scrape(r), "sesrelayd_config_last_reload_successful") == 0
 
 
+def test_refusals_are_counted_by_their_codes(relay):
+    r = relay(config={"smtp.max_recipients": "1"})
+
+    def rejected():
+        return {dict(key[1])["code"]: n for key, n in scrape(r)[
+            "sesrelayd_messages_rejected_total"].samples.items() if n}
+    with r.submit() as session:
+        session.do("MAIL FROM:<a@example.com> SIZE=99999999999", 552)
+        session.do("RCPT TO:<b@example.com>", 503)
+        session.do("MAIL FROM:<a@example.com>", 250)
+        session.do("RCPT TO:<b@example.com>", 250)
+        for _ in range(2):
+            session.do("RCPT TO:<c@example.com>", 452)
+    assert rejected() == {"452": 2, "503": 1, "552": 1}
+
+
 def test_delays_and_ends_are_counted(sesd, relay):
     s = sesd(rules=["on MAIL times 1 delay 300 default"])
     r = relay(s)
