@@ -56,13 +56,12 @@ static json_t *connections_report(const struct relay *r)
 
 static json_t *spool_report(const struct relay *r)
 {
-	const char *refusal = spool_refusal(r->spool, 1);
+	const char *trouble = spool_intake_trouble(r->spool);
 	struct spool_usage u;
 
 	spool_usage(r->spool, &u);
-	return json_pack("{s:b,s:s,s:s,s:I,s:I,s:I,s:I,s:b}", "healthy",
-	    u.healthy, "reason", u.reason != NULL ? u.reason : "", "refusal",
-	    refusal != NULL ? refusal : "", "free_bytes",
+	return json_pack("{s:b,s:o,s:I,s:I,s:I,s:I,s:b}", "healthy",
+	    trouble == NULL, "reason", report_text(trouble), "free_bytes",
 	    (json_int_t)u.free_bytes, "bytes", (json_int_t)u.bytes,
 	    "live_bytes", (json_int_t)u.live_bytes, "failed",
 	    (json_int_t)u.n_failed, "scanning", u.scanning);

@@ -9,9 +9,9 @@
 
 const char *health_not_alive(const struct daemon *d)
 {
-	if (spool_stalled(d->relay->spool) > HEALTH_STALLED_TICKS)
-		return "the disk of the spool does not answer";
-	return NULL;
+	const struct spool *spool = d->relay->spool;
+
+	return spool_hangs(spool) ? spool_intake_trouble(spool) : NULL;
 }
 
 const char *health_not_ready(const struct daemon *d)

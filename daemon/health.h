@@ -6,12 +6,6 @@
 
 struct daemon;
 
-/*
- * Ticks of a second that the journal thread may owe an answer: a sync that a
- * busy disk draws out is no reason for a restart.
- */
-#define HEALTH_STALLED_TICKS 10
-
 /* Each NULL when all is well, or why not, as a sentence of one line. */
 const char *health_not_alive(const struct daemon *d);
 /*

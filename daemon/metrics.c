@@ -121,14 +121,15 @@ static void put_queue(
 	    (double)queue_bytes(r->queue));
 }
 
-static void put_spool(struct writer *w, const struct spool_usage *usage)
+static void put_spool(struct writer *w, const struct spool *spool,
+    const struct spool_usage *usage)
 {
 	gauge(w, "spool_free_bytes", "Room on the spool's file system",
 	    (double)usage->free_bytes);
 	gauge(w, "spool_bytes", "Size of the spool's files",
 	    (double)usage->bytes);
-	gauge(w, "spool_healthy", "1 while mail can be accepted, else 0",
-	    usage->healthy);
+	gauge(w, "spool_healthy", "1 while mail can be stored, else 0",
+	    spool_intake_trouble(spool) == NULL);
 }
 
 static void put_port(void *ctx, const struct pool_connects *connects)
@@ -269,7 +270,7 @@ char *metrics_text(const struct daemon *d)
 	put_registry(&w);
 	histogram_each(put_histogram_line, &w);
 	put_queue(&w, d->relay, &usage);
-	put_spool(&w, &usage);
+	put_spool(&w, d->relay->spool, &usage);
 	put_upstream(&w, d->relay);
 	put_connects(&w, d->relay);
 	put_daemon(&w, d);

@@ -98,7 +98,7 @@ static void collect(const struct service *s, struct service_facts *f)
 		.held = queue_count(r->queue, STUB_HELD),
 		.oldest_us = oldest < now ? now - oldest : 0,
 		.upstream = upstream_state(r),
-		.spool_trouble = usage.healthy ? NULL : usage.reason,
+		.spool_trouble = spool_intake_trouble(r->spool),
 		.scanning = usage.scanning,
 		.draining = r->draining,
 		.intake_paused = r->intake_paused,

@@ -85,7 +85,7 @@ static void put_spool(json_t *spool)
 		ctl_put_line("Spool:", "ok, %s used, %s free", used, room);
 	else
 		ctl_put_line("Spool:",
-		    "TAKES NO MAIL, local programs get 4xx: %s (%s used, %s "
+		    "TAKES NO MAIL: %s (%s used, %s "
 		    "free)",
 		    ctl_spool_trouble(spool), used, room);
 	if (ctl_true(spool, "scanning"))

@@ -133,12 +133,9 @@ static void put_remedy(json_t *upstream)
 
 const char *ctl_spool_trouble(json_t *spool)
 {
-	const char *refusal = ctl_text(spool, "refusal");
-
-	/* The reply is for programs; what failed is for people. */
-	if (spool != NULL && !ctl_true(spool, "healthy"))
-		return ctl_text(spool, "reason");
-	return refusal[0] != '\0' ? refusal : NULL;
+	return spool == NULL || ctl_true(spool, "healthy")
+	    ? NULL
+	    : ctl_text(spool, "reason");
 }
 
 /* Why local programs cannot hand in mail; NULL: they can. */
@@ -176,9 +173,11 @@ static void put_intake_remedy(json_t *status)
 
 	if (ctl_spool_trouble(spool) != NULL)
 		ctl_put_line("What to do:",
-		    "make room for the spool, or raise what bounds it "
-		    "(spool.min_free, spool.max_messages, spool.max_size); "
-		    "local programs get 4xx, and those that queue try again");
+		    "if it is full, make room for the spool, or raise what "
+		    "bounds it (spool.min_free, spool.max_messages, "
+		    "spool.max_size); if its disk fails or hangs, mend that: "
+		    "no restart is needed; local programs get 4xx or wait, "
+		    "and those that queue try again");
 }
 
 void ctl_put_upstream(json_t *status)

@@ -178,6 +178,13 @@ const char *spool_refusal_of(
 	return NULL;
 }
 
+const char *spool_intake_trouble(const struct spool *s)
+{
+	if (spool_hangs(s))
+		return "the disk of the spool does not answer";
+	return is_healthy(s) ? spool_refusal(s, 1) : s->reason;
+}
+
 void spool_configure(struct spool *s, const struct spool_options *options)
 {
 	uint32_t segment_bytes = s->options.segment_bytes;
@@ -251,6 +258,11 @@ static void ping_journal(struct spool *s)
 unsigned spool_stalled(const struct spool *s)
 {
 	return s->pinging ? (unsigned)(s->ticks - s->ping_tick) : 0;
+}
+
+bool spool_hangs(const struct spool *s)
+{
+	return spool_stalled(s) > SPOOL_HANGS_S;
 }
 
 /* The present segment, once nothing lives in it and nothing comes. */

@@ -145,6 +145,16 @@ const char *spool_refusal(const struct spool *s, uint64_t bytes);
 const char *spool_refusal_of(
     const struct spool *s, uint64_t bytes, uint64_t on_disk);
 
+/* Seconds after which a disk that does not answer counts as one that hangs: a
+ * sync that a busy disk draws out is none. */
+#define SPOOL_HANGS_S 10
+bool spool_hangs(const struct spool *s);
+/*
+ * Why no mail comes in, for people: that the disk hangs, what failed, or the
+ * reason of spool_refusal(); NULL: it does.
+ */
+const char *spool_intake_trouble(const struct spool *s);
+
 /* --- large content, streamed while it arrives --- */
 
 struct spool_large;

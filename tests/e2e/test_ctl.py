@@ -313,7 +313,11 @@ def test_check_of_a_full_spool(relay):
     assert "no new mail is taken: " in text
     first, second = r.ctl("status").splitlines()[:2]
     assert "NO NEW MAIL IS TAKEN: " in first
-    assert second.startswith("What to do:   make room for the spool")
+    assert second.startswith("What to do:   if it is full, make room for")
+    spool = r.status()["spool"]
+    assert (spool["healthy"], spool["reason"]) == (
+        False, "Insufficient system storage")
+    assert "\nsesrelayd_spool_healthy 0\n" in r.ctl("metrics")
 
 
 def test_check_without_a_daemon(relay):

@@ -247,6 +247,10 @@ def test_a_disk_that_hangs_is_not_alive(web):
             wait_until(lambda: w.get("/healthz") == (
                 503, f"not healthy: {why}"), "the hang to be noticed", 60)
             assert w.get("/readyz") == (503, f"not ready: {why}")
+            assert exposition.value(
+                w.scrape(), "sesrelayd_spool_healthy") == 0
+            assert w.relay.ctl("status").splitlines()[0].endswith(
+                "; NO NEW MAIL IS TAKEN: " + why.rstrip())
             # The loop turns, and the disk comes back.
             wait_until(lambda: w.get("/healthz") == (200, "healthy\n"),
                        "the disk", 60)

@@ -204,6 +204,11 @@ def test_status_follows_queue_and_upstream(sesd, relay, manager):
     manager.wait_status(r"upstream paused$")
     r.ctl("pause", "intake")
     manager.wait_status(r"upstream paused, intake paused$")
+    r.settings["spool.min_free"] = '"900T"'
+    r.write_config()
+    r.ctl("reload")
+    manager.wait_status(
+        r"intake paused, spool: Insufficient system storage$")
 
 
 def test_status_once_a_second_and_on_change_only(sesd, relay, manager):
