@@ -153,6 +153,20 @@ static unsigned read_options(int argc, char **argv, struct ctl_options *o)
 	return used;
 }
 
+/* The `n`th of `total`; `last` goes before the last.  Takes `list`. */
+static char *add_to_list(
+    char *list, size_t n, size_t total, const char *last, const char *name)
+{
+	char *more = xasprintf("%s%s%s", list,
+	    n == 0               ? ""
+		: n + 1 == total ? last
+				 : ", ",
+	    name);
+
+	free(list);
+	return more;
+}
+
 /* "a, b and c" of the verbs that have the option. */
 static char *list_verbs(unsigned bit)
 {
@@ -161,20 +175,10 @@ static char *list_verbs(unsigned bit)
 
 	for (size_t i = 0; i < ctl_n_verbs; i++)
 		total += (ctl_verbs[i].options & bit) != 0;
-	for (size_t i = 0; i < ctl_n_verbs; i++) {
-		char *more;
-
-		if ((ctl_verbs[i].options & bit) == 0)
-			continue;
-		more = xasprintf("%s%s%s", list,
-		    n == 0               ? ""
-			: n + 1 == total ? " and "
-					 : ", ",
-		    ctl_verbs[i].name);
-		free(list);
-		list = more;
-		n++;
-	}
+	for (size_t i = 0; i < ctl_n_verbs; i++)
+		if ((ctl_verbs[i].options & bit) != 0)
+			list = add_to_list(
+			    list, n++, total, " and ", ctl_verbs[i].name);
 	return list;
 }
 
@@ -236,10 +240,26 @@ static const char *check_values(
 	return wrong;
 }
 
+/* "a, b or c" of the verbs that begin so. */
+static char *list_prefixed(const char *prefix)
+{
+	size_t n = 0, total = 0, len = strlen(prefix);
+	char *list = xstrdup("");
+
+	for (size_t i = 0; i < ctl_n_verbs; i++)
+		total += strncmp(ctl_verbs[i].name, prefix, len) == 0;
+	for (size_t i = 0; i < ctl_n_verbs; i++)
+		if (strncmp(ctl_verbs[i].name, prefix, len) == 0)
+			list = add_to_list(
+			    list, n++, total, " or ", ctl_verbs[i].name);
+	return list;
+}
+
 static const struct ctl_verb *find_verb(
     const struct ctl_options *o, const char *name)
 {
 	const struct ctl_verb *found = NULL;
+	size_t n_found = 0;
 	const char *near;
 
 	for (size_t i = 0; i < ctl_n_verbs; i++) {
@@ -247,15 +267,18 @@ static const struct ctl_verb *find_verb(
 			return &ctl_verbs[i];
 		if (strncmp(ctl_verbs[i].name, name, strlen(name)) != 0)
 			continue;
-		if (found != NULL) {
-			ctl_error("'%s' may be %s or %s", name, found->name,
-			    ctl_verbs[i].name);
-			ctl_exit(o, EX_USAGE);
-		}
+		n_found++;
 		found = &ctl_verbs[i];
 	}
-	if (found != NULL)
+	if (n_found == 1)
 		return found;
+	if (n_found > 1) {
+		char *list = list_prefixed(name);
+
+		ctl_error("'%s' may be %s", name, list);
+		free(list);
+		ctl_exit(o, EX_USAGE);
+	}
 	near = ctl_nearest(
 	    name, &ctl_verbs[0].name, ctl_n_verbs, sizeof ctl_verbs[0]);
 	if (near != NULL)

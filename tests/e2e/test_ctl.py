@@ -94,6 +94,15 @@ def test_did_you_mean(typed, meant):
                          "-h\" lists the verbs")
 
 
+def test_a_prefix_of_several_verbs_names_them_all():
+    done = ctl("-s", "/nonexistent", "re")
+    assert (done.returncode, done.stdout) == (64, "")
+    assert done.stderr == (
+        "sesrelayctl: 're' may be release, reload, requeue, resume, retry or "
+        "rewrite-test\n")
+    assert "'p' may be password or pause\n" in ctl("p").stderr
+
+
 def test_did_you_mean_an_option():
     done = ctl("drain", "--timout=5s")
     assert done.returncode == 64
