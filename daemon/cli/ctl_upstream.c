@@ -100,7 +100,9 @@ static const char *remedy(json_t *upstream)
 		    "others follow it; if this happens again, ask AWS for a "
 		    "higher sending quota" },
 		{ "credentials refused",
-		    "when the password is right, \"sesrelayctl reload\"; "
+		    "when the password is right, \"sesrelayctl reload\", or, "
+		    "if it is systemd's credential, \"systemctl restart "
+		    "sesrelayd\"; "
 		    "\"sesrelayctl check\" tries it and says more" },
 		{ "account refused",
 		    "when that is settled, \"sesrelayctl retry\" tries at "
