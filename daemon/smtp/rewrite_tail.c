@@ -2,7 +2,8 @@
  * The rest of a header block that was too large to be kept: it passes as it
  * is, but for the fields that may never pass: X-SES-*, which could be hidden
  * behind a quarter of a megabyte of others, and Bcc, which may stand behind a
- * To as long.
+ * To as long.  A line that begins like one of them and turns out to be no field,
+ * so that the header ends with it, goes as well: that shows only at its colon.
  *
  * Pure; holds at most the few bytes that tell whether a line is such a field.
  */
