@@ -111,10 +111,8 @@ static void log_reject(struct session *s, const struct server_out *out)
 		return;
 	log_msg(LOG_LEVEL_INFO, LOG_SMTPD, LOG_NO_ID,
 	    "NOQUEUE: reject: %s from %s: %s; from=<%s> proto=%s helo=<%s>",
-	    s->server.state == SERVER_GREETED    ? "command"
-		: s->server.state == SERVER_MAIL ? "MAIL"
-						 : "RCPT",
-	    s->peer, log_escape(out->reply, len, reply, sizeof reply),
+	    out->stage, s->peer,
+	    log_escape(out->reply, len, reply, sizeof reply),
 	    s->server.sender != NULL ? s->server.sender : "",
 	    s->server.esmtp ? "ESMTP" : "SMTP", s->server.helo);
 }

@@ -63,6 +63,7 @@ static void begin_reply(
 	out->effect = effect;
 	out->code = code;
 	out->rejected = code >= 400;
+	out->stage = "command";
 	out->reply_len = 0;
 }
 
@@ -351,9 +352,15 @@ static bool has_control(struct slice line)
 	return false;
 }
 
-/* However it was refused, what was sent behind it is meant as content. */
-static void check_data(enum command_verb verb, struct server_out *out)
+/* However DATA was refused, what was sent behind it is meant as content. */
+static void note_verb(enum command_verb verb, struct server_out *out)
 {
+	if (verb == COMMAND_MAIL)
+		out->stage = "MAIL";
+	else if (verb == COMMAND_RCPT)
+		out->stage = "RCPT";
+	else if (verb == COMMAND_DATA)
+		out->stage = "DATA";
 	if (verb == COMMAND_DATA && out->code >= 400)
 		out->effect = SERVER_NO_DATA;
 }
@@ -386,7 +393,7 @@ void server_on_line(struct server *s, struct slice line,
 			    "5.5.2 Control characters in a command");
 		else
 			run_command(s, &t);
-		check_data(t.command.verb, out);
+		note_verb(t.command.verb, out);
 	}
 	count_errors(s, out);
 }
@@ -419,7 +426,7 @@ void server_on_bare_newline(
 	    "5.5.2 Lines end in CRLF, this one in LF alone");
 	command_parse(line, &command);
 	if (!s->auth_pending)
-		check_data(command.verb, out);
+		note_verb(command.verb, out);
 	s->auth_pending = false;
 	count_errors(s, out);
 }
@@ -464,6 +471,7 @@ void server_on_content(struct server *s, enum server_content what,
 		    replies[what].status, replies[what].text,
 		    detail ? ": " : "", detail ? detail : "");
 	}
+	out->stage = "END-OF-MESSAGE";
 	server_forget_envelope(s);
 }
 

@@ -91,6 +91,7 @@ struct server_out {
 	size_t reply_len;
 	int code;
 	bool rejected; /* refused with 4xx or 5xx: worth a log line */
+	const char *stage; /* what it answers, for that line: "RCPT" */
 };
 
 struct server_rcpt {

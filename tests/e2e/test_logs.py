@@ -472,3 +472,22 @@ def test_pflogsumm(sesd, relay, name):
     deferred = {line.split(": ")[1] for line in log.splitlines()
                 if "status=deferred" in line}
     assert table["deferred"] == len(deferred) > 0, text
+
+
+def test_a_refusal_names_what_was_refused(relay):
+    r = relay()
+    with r.submit() as session:
+        session.do("MAIL FROM:<a@@b>", 501)
+        session.do("NONSENSE", 500)
+        session.do("DATA", 503)
+        session.do("MAIL FROM:<a@example.com>", 250)
+        session.do("RCPT TO:<c@@d>", 501)  # the first one, too
+        session.do("RCPT TO:<e@example.com>", 250)
+        session.do("MAIL FROM:<a@example.com>", 503)
+        session.do("DATA", 354)
+        session.sock.sendall(b"\0\r\n.\r\n")
+        assert session.reply().startswith("550")
+    wait_until(lambda: "NUL byte" in r.log(), "the last refusal")
+    assert re.findall(r"NOQUEUE: reject: (\S+) from \S+: (\d+)", r.log()) == [
+        ("MAIL", "501"), ("command", "500"), ("DATA", "503"),
+        ("RCPT", "501"), ("MAIL", "503"), ("END-OF-MESSAGE", "550")]
