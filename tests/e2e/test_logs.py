@@ -233,6 +233,8 @@ def check_unread(s, r, n, unblock, read):
     wait_until(lambda: r.count() == 0, "an empty queue")
     assert len(s.messages()) == n
     unblock()
+    # Before there is room again, the last line might be missing, too.
+    wait_until(lambda: DROPPED.search(read()), "the missing lines to be told")
     last = r.send()
     wait_until(lambda: f"{last}: removed".encode() in read(), "the last line")
     dropped = sum(map(int, DROPPED.findall(read())))
