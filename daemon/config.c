@@ -24,13 +24,17 @@ static void add_note(struct config_reader *r, struct config_notes *notes,
     unsigned line, const char *fmt, va_list ap)
 {
 	char *place = config_source_place(&r->source, line);
-	char text[1024];
+	char text[1024], *whole;
 
 	vsnprintf(text, sizeof(text), fmt, ap);
+	whole = xasprintf("%s: %s", place, text);
+	/* One line each, whatever stands in the value that is quoted. */
+	for (char *p = whole; *p != '\0'; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = '?';
 	notes->items =
 	    xrealloc(notes->items, (notes->n + 1) * sizeof(*notes->items));
-	notes->items[notes->n] = (struct config_note){ line, notes->n,
-		xasprintf("%s: %s", place, text) };
+	notes->items[notes->n] = (struct config_note){ line, notes->n, whole };
 	notes->n++;
 	free(place);
 }
