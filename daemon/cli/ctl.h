@@ -243,6 +243,8 @@ MUST_CHECK int ctl_offline(const char *directory, const char *request,
 
 /* Members of an object; what is missing or of another type: "", 0, false. */
 const char *ctl_text(json_t *object, const char *key);
+/* As well for what is in an array. */
+const char *ctl_string(json_t *value);
 int64_t ctl_number(json_t *object, const char *key);
 bool ctl_true(json_t *object, const char *key);
 

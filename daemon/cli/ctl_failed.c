@@ -41,7 +41,7 @@ static bool put_row(void *ctx, json_t *letter)
 	    stdout, ctl_local_time(ctl_text(letter, "time"), date), 17);
 	ctl_put(stdout, sender_of(letter));
 	fputs(" -> ", stdout);
-	ctl_put(stdout, json_string_value(json_array_get(rcpts, 0)));
+	ctl_put(stdout, ctl_string(json_array_get(rcpts, 0)));
 	if (json_array_size(rcpts) > 1)
 		printf(" (+%zu)", json_array_size(rcpts) - 1);
 	fputs("\n                  (", stdout);
@@ -79,7 +79,7 @@ static void put_envelope(json_t *letter)
 	puts("Recipients:");
 	json_array_foreach (json_object_get(letter, "recipients"), i, rcpt) {
 		fputs("    ", stdout);
-		ctl_put(stdout, json_string_value(rcpt));
+		ctl_put(stdout, ctl_string(rcpt));
 		putchar('\n');
 	}
 }

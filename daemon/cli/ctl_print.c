@@ -21,11 +21,16 @@
 
 /* --- members --- */
 
-const char *ctl_text(json_t *object, const char *key)
+const char *ctl_string(json_t *value)
 {
-	const char *text = json_string_value(json_object_get(object, key));
+	const char *text = json_string_value(value);
 
 	return text != NULL ? text : "";
+}
+
+const char *ctl_text(json_t *object, const char *key)
+{
+	return ctl_string(json_object_get(object, key));
 }
 
 int64_t ctl_number(json_t *object, const char *key)

@@ -1,10 +1,13 @@
 """sesrelayctl as programs and people meet it: help, near misses, JSON of every
 verb, exit codes; and the line for a monitoring system."""
 
+import contextlib
 import json
 import os
 import re
+import socket
 import subprocess
+import threading
 
 import pytest
 
@@ -391,3 +394,90 @@ def test_log_level(sesd, relay):
     r.ctl("log-level", "error")
     r.ctl("reload")
     assert r.ctl("log-level") == "info\n"
+
+
+# --- a daemon of another version ---
+
+def raw_answer(relay, request):
+    with socket.socket(socket.AF_UNIX) as c:
+        c.connect(str(relay.control))
+        c.sendall(request.encode() + b"\n")
+        return [json.loads(line) for line in c.makefile("rb")
+                if line.startswith(b"{") or c.shutdown(socket.SHUT_RDWR)]
+
+
+def with_leaves(value, leaf):
+    """The same, with another value at all ends."""
+    if isinstance(value, dict) and value:
+        return {k: with_leaves(v, leaf) for k, v in value.items()}
+    if isinstance(value, list) and value:
+        return [with_leaves(v, leaf) for v in value]
+    return leaf
+
+
+def with_branches(value, branch, depth):
+    """The same, with another value at this depth."""
+    if depth == 0:
+        return branch
+    if isinstance(value, dict):
+        return {k: with_branches(v, branch, depth - 1)
+                for k, v in value.items()}
+    if isinstance(value, list):
+        return [with_branches(v, branch, depth - 1) for v in value]
+    return value
+
+
+VALUES = [None, -1, 2 ** 53, 1e300, "x", [], [{}], [None] * 3]
+
+
+def test_values_of_any_type_crash_nothing(sesd, relay, directory):
+    """Members of a wrong type are as if they weren't there; the socket takes
+    one connection after the other."""
+    s = sesd(rules=['on DOT times 1 reply "554 Message rejected: no"'])
+    r = relay(s)
+    failed = r.send()
+    wait_until(r.dead_letters, "a dead letter")
+    answers = {"connections": raw_answer(r, "connections")}
+    r.ctl("pause")
+    qid = r.send()
+    for line in ("status", "top", "queue", "count", f"show {qid}", "failed",
+                 f"failed {failed}", f"trace {failed}"):
+        answers[line] = raw_answer(r, line)
+    assert all(answers.values())
+    objects = []
+    path = str(directory / "other")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(8)
+
+    def serve():
+        while True:
+            try:
+                c = listener.accept()[0]
+            except OSError:
+                return
+            # Whoever has seen enough may go.
+            with c, contextlib.suppress(ConnectionError):
+                for _ in c.makefile("rb"):
+                    c.sendall("".join(f"{json.dumps(o)}\n" for o in objects)
+                              .encode() + b"OK\n")
+    thread = threading.Thread(target=serve)
+    thread.start()
+    config = directory / "other.conf"
+    config.write_text(r.config_file.read_text().replace(
+        f'"{r.control}"', f'"{path}"'))
+    try:
+        for line, real in answers.items():
+            args = (line.replace("top", "top -n 1").split() +
+                    ["--headers"] * line.startswith(("show", "failed 0")))
+            for v in VALUES:
+                for objects in ([with_leaves(real, v)] +
+                                [with_branches(real, v, n) for n in (2, 3)]):
+                    done = ctl("-c", str(config), *args)
+                    assert done.returncode in (0, 1, 65, 69, 76), (
+                        args, objects, done)
+                    assert "runtime error" not in done.stderr, (args, objects)
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
