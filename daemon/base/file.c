@@ -114,6 +114,16 @@ int file_pread_all(
 	return 0;
 }
 
+size_t file_pread_some(int fd, void *data, size_t len, int64_t offset)
+{
+	ssize_t done;
+
+	do
+		done = pread(fd, data, len, (off_t)offset);
+	while (done < 0 && errno == EINTR);
+	return done > 0 ? (size_t)done : 0;
+}
+
 int file_truncate(int fd, uint64_t size, struct err *err)
 {
 	int rc;

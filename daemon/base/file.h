@@ -22,6 +22,8 @@ MUST_CHECK int file_pwrite_all(
 /* Exactly len bytes; the end of the file before that is a failure. */
 MUST_CHECK int file_pread_all(
     int fd, void *data, size_t len, int64_t offset, struct err *err);
+/* What one read gives of them; 0 at the end of the file and after a failure. */
+size_t file_pread_some(int fd, void *data, size_t len, int64_t offset);
 MUST_CHECK int file_truncate(int fd, uint64_t size, struct err *err);
 MUST_CHECK int file_datasync(int fd, struct err *err);
 MUST_CHECK int file_sync_dir(int dirfd, struct err *err);

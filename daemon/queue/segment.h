@@ -125,5 +125,8 @@ const char *segment_peek(struct segment_reader *r, uint64_t pos, size_t len);
  */
 struct message *segment_load(int dirfd, uint64_t id, struct spool_ref ref,
     struct record_extra *extra, struct err *err);
+/* The same from a descriptor of its segment. */
+struct message *segment_load_fd(int fd, uint64_t id, struct spool_ref ref,
+    struct record_extra *extra, struct err *err);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * The reading side of a segment: walk over records or lines, skip damage, load
- * one record.
+ * The reading side of a segment: walk over records or lines, skip damage.
+ * One record by its place: segment_load.c.
  *
  * A reader owns its fd and one buffer, a window on the file that is moved by
  * segment_peek(); disk threads, and sesrelayctl when the daemon is down.  All
@@ -299,84 +299,4 @@ void segment_next_line(struct segment_reader *r, struct segment_item *item)
 	item->kind = n < RECORD_OUTCOME_MAX ? SEGMENT_TORN : SEGMENT_DAMAGE;
 	(void)skip_line(r);
 	item->len = r->pos - item->offset;
-}
-
-static int bad(struct err *err, struct spool_ref ref, const char *what)
-{
-	return err_set(err, EBADMSG, "arrivals/%09u at %u: %s is damaged",
-	    ref.segment, ref.offset, what);
-}
-
-static int load_body(int fd, const struct record_line *line, uint64_t offset,
-    struct message *m, struct err *err)
-{
-	char *p = body_reserve(&m->body, line->body_len);
-
-	if (file_pread_all(fd, p, line->body_len, (int64_t)offset, err) < 0)
-		return err != NULL && err->code == 0
-		    ? bad(err, line->ref, "the content")
-		    : -1;
-	if (record_sum(p, line->body_len) != line->body_sum)
-		return bad(err, line->ref, "the content");
-	m->body.len = line->body_len;
-	m->size = line->body_len;
-	return 0;
-}
-
-/* A record that ends before its time is as damaged as a changed one. */
-static int read_part(int fd, char *buf, size_t len, uint64_t offset,
-    struct spool_ref ref, struct err *err)
-{
-	struct err local;
-
-	if (file_pread_all(fd, buf, len, (int64_t)offset, &local) == 0)
-		return 0;
-	if (local.code == 0)
-		return bad(err, ref, "the record");
-	return err_set(err, local.code, "arrivals/%09u at %u: %s", ref.segment,
-	    ref.offset, local.text);
-}
-
-struct message *segment_load(int dirfd, uint64_t id, struct spool_ref ref,
-    struct record_extra *extra, struct err *err)
-{
-	char name[SEGMENT_NAME_BUF], text[RECORD_LINE_LEN], *head = NULL;
-	uint64_t at = ref.offset;
-	struct record_line line;
-	struct message *m = NULL;
-	int fd, rc = -1;
-
-	fd = file_open_read(dirfd, segment_name(ref.segment, name), err);
-	if (fd < 0 || read_part(fd, text, sizeof(text), at, ref, err) < 0)
-		goto out;
-	at += sizeof(text);
-	if (record_decode_line(slice_of(text, sizeof(text)), &line) < 0 ||
-	    line.id != id || line.ref.segment != ref.segment ||
-	    line.ref.offset != ref.offset) {
-		bad(err, ref, "the record's first line");
-		goto out;
-	}
-	head = xmalloc(line.head_len + 1);
-	if (read_part(fd, head, line.head_len, at, ref, err) < 0)
-		goto out;
-	if (record_sum(head, line.head_len) == line.head_sum)
-		m = record_decode_head(
-		    slice_of(head, line.head_len), id, extra);
-	if (m == NULL) {
-		bad(err, ref, "the head");
-		goto out;
-	}
-	m->ref = ref;
-	if (!m->large && load_body(fd, &line, at + line.head_len, m, err) < 0)
-		goto out;
-	rc = 0;
-out:
-	free(head);
-	if (fd >= 0)
-		close(fd);
-	if (rc < 0) {
-		message_free(m);
-		m = NULL;
-	}
-	return m;
 }

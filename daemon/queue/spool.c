@@ -203,6 +203,7 @@ void spool_free(struct spool *s)
 		scan_fini(s->scan);
 	free(s->scan);
 	free(s->scan_paused);
+	spool_fds_fini(s);
 	journal_fini(&s->journal);
 	table_fini(&s->arrivals);
 	table_fini(&s->outcomes);

@@ -60,11 +60,12 @@ static bool is_dead(const struct compact_job *job, uint32_t offset)
 		compare_offsets) != NULL;
 }
 
-static int read_live(struct compact_job *job, const struct segment_item *item)
+static int read_live(
+    struct compact_job *job, int fd, const struct segment_item *item)
 {
 	struct crash_mark before = crash_enter(item->line.id, CRASH_COPY);
-	struct message *m = segment_load(job->job.spool->dirs.arrivals,
-	    item->line.id, item->line.ref, &job->extras[job->n], &job->err);
+	struct message *m = segment_load_fd(
+	    fd, item->line.id, item->line.ref, &job->extras[job->n], &job->err);
 
 	crash_leave(before);
 	/* Damage stays where it is; spool_load() will tell. */
@@ -100,7 +101,7 @@ static void compact_run(struct work_job *work)
 		    is_dead(job, item.line.ref.offset))
 			continue;
 		bytes += item.len;
-		job->rc = read_live(job, &item);
+		job->rc = read_live(job, r.fd, &item);
 	}
 	job->at_end = r.pos >= r.size || r.pos >= job->end;
 	job->pos = r.pos;

@@ -22,6 +22,9 @@ struct load_job {
 	struct spool_job job; /* first */
 	uint64_t id;
 	struct spool_ref ref;
+	struct spool_fd *lent; /* NULL: none; its fd was `fd` then */
+	int fd; /* -1: to be opened */
+	bool lent_failed;
 	void (*done)(void *ctx, struct message *m, const struct err *err);
 	void *ctx;
 	struct message *message;
@@ -111,11 +114,11 @@ out:
 	return rc;
 }
 
-struct message *load_message(const struct spool_dirs *dirs, uint64_t id,
-    struct spool_ref ref, struct err *err)
+static struct message *load_from(const struct spool_dirs *dirs, int fd,
+    uint64_t id, struct spool_ref ref, struct err *err)
 {
 	struct record_extra extra;
-	struct message *m = segment_load(dirs->arrivals, id, ref, &extra, err);
+	struct message *m = segment_load_fd(fd, id, ref, &extra, err);
 
 	if (m != NULL && m->large &&
 	    check_large(dirs, m, extra.large_sum, err) < 0) {
@@ -125,6 +128,54 @@ struct message *load_message(const struct spool_dirs *dirs, uint64_t id,
 	return m;
 }
 
+static int open_segment(
+    const struct spool_dirs *dirs, struct spool_ref ref, struct err *err)
+{
+	char name[SEGMENT_NAME_BUF];
+
+	return file_open_read(
+	    dirs->arrivals, segment_name(ref.segment, name), err);
+}
+
+struct message *load_message(const struct spool_dirs *dirs, uint64_t id,
+    struct spool_ref ref, struct err *err)
+{
+	int fd = open_segment(dirs, ref, err);
+	struct message *m;
+
+	if (fd < 0)
+		return NULL;
+	m = load_from(dirs, fd, id, ref, err);
+	close(fd);
+	return m;
+}
+
+/* Also leaves the descriptor open, for who lends it to others. */
+static struct message *load_and_keep(
+    const struct spool_dirs *dirs, struct load_job *job)
+{
+	job->fd = open_segment(dirs, job->ref, &job->err);
+	return job->fd < 0
+	    ? NULL
+	    : load_from(dirs, job->fd, job->id, job->ref, &job->err);
+}
+
+/* What an old descriptor cannot give, a new one has to refuse as well. */
+static struct message *load(const struct spool_dirs *dirs, struct load_job *job)
+{
+	struct message *m;
+
+	if (job->lent == NULL)
+		return load_message(dirs, job->id, job->ref, &job->err);
+	if (job->fd < 0)
+		return load_and_keep(dirs, job);
+	m = load_from(dirs, job->fd, job->id, job->ref, &job->err);
+	if (m != NULL)
+		return m;
+	job->lent_failed = true;
+	return load_message(dirs, job->id, job->ref, &job->err);
+}
+
 static void load_run(struct work_job *work)
 {
 	struct load_job *job = CONTAINER_OF(work, struct load_job, job.work);
@@ -132,10 +183,27 @@ static void load_run(struct work_job *work)
 	struct crash_mark before;
 
 	before = crash_enter(job->id, CRASH_LOAD);
-	job->message = load_message(dirs, job->id, job->ref, &job->err);
+	job->message = load(dirs, job);
 	if (job->message == NULL && job->err.code == EBADMSG)
 		failed_set_aside_record(dirs, job->ref, &job->notes);
 	crash_leave(before);
+}
+
+static void submit_load(struct spool *s, struct load_job *job)
+{
+	job->lent = spool_fd_borrow(s, job->ref.segment);
+	job->fd = job->lent != NULL ? job->lent->fd : -1;
+	job->lent_failed = false;
+	spool_submit(s, s->disk, &job->job);
+}
+
+static void give_back(struct spool *s, struct load_job *job)
+{
+	if (job->lent == NULL)
+		return;
+	if (job->lent_failed)
+		spool_fd_forget(s, job->ref.segment);
+	spool_fd_return(s, job->lent, job->fd);
 }
 
 static void load_done(struct work_job *work)
@@ -144,9 +212,10 @@ static void load_done(struct work_job *work)
 	struct spool *s = spool_job_end(&job->job);
 	struct spool_ref ref = spool_where(s, job->id, job->ref);
 
+	give_back(s, job);
 	if (job->message == NULL && ref_pack(ref) != ref_pack(job->ref)) {
 		job->ref = ref;
-		spool_submit(s, s->disk, &job->job);
+		submit_load(s, job);
 		return;
 	}
 	if (job->message == NULL)
@@ -170,7 +239,7 @@ void spool_load(struct spool *s, uint64_t id, struct spool_ref ref,
 	job->ref = spool_where(s, id, ref);
 	job->done = done;
 	job->ctx = ctx;
-	spool_submit(s, s->disk, &job->job);
+	submit_load(s, job);
 }
 
 static void read_run(struct work_job *work)

@@ -140,6 +140,7 @@ struct spool *spool_open(const struct spool_options *options,
 {
 	struct spool *s = xcalloc(1, sizeof(*s));
 
+	spool_fds_init(s);
 	s->directory = xstrdup(options->directory);
 	s->options = *options;
 	s->options.directory = s->directory;

@@ -11,6 +11,7 @@
  *   spool_commit.c   commit and large content
  *   spool_settle.c   outcome lines
  *   spool_load.c     reading back
+ *   spool_fds.c      descriptors of segments, kept open for that
  *   spool_failed.c   dead letters and what is set aside
  *   spool_look.c     looks at the files for the operator
  *   spool_expire.c   free space, age of dead letters
@@ -332,6 +333,28 @@ struct message *load_message(const struct spool_dirs *dirs, uint64_t id,
 MUST_CHECK int load_large(const struct spool_dirs *dirs, uint64_t id,
     uint64_t offset, size_t len, struct body *out, struct err *err);
 
+/* --- descriptors of segments (spool_fds.c) --- */
+
+struct spool_fd {
+	uint32_t number; /* 0: free */
+	int fd; /* -1: the job that has borrowed it is to open it */
+	unsigned n_users; /* jobs */
+	bool gone; /* to be closed with the last of them */
+	uint64_t used; /* when, in borrowings */
+};
+
+void spool_fds_init(struct spool *s);
+void spool_fds_fini(struct spool *s);
+/*
+ * For a job that will read that segment; NULL: there is none to be had, and it
+ * shall open and close the segment itself.
+ */
+struct spool_fd *spool_fd_borrow(struct spool *s, uint32_t number);
+/* The job is back; `fd`: lent to it, or opened by it, or -1 if it could not. */
+void spool_fd_return(struct spool *s, struct spool_fd *e, int fd);
+/* That segment is about to be removed, or its descriptor is of no use. */
+void spool_fd_forget(struct spool *s, uint32_t number);
+
 /* --- heads without content (inspect_heads.c) --- */
 
 /*
@@ -401,6 +424,9 @@ struct spool {
 	char *learned; /* as it was at the start */
 	char *learn_next; /* to be written */
 	bool saving_learned, learned_failing;
+
+	struct spool_fd fds[4]; /* a drain goes through one after the other */
+	uint64_t fds_used;
 
 	struct scan *scan; /* while it runs */
 	struct spool_job *scan_paused; /* until the next tick */

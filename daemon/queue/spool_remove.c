@@ -139,6 +139,7 @@ void spool_remove_segments(struct spool *s)
 		if (!arrivals_removable(s, g))
 			continue;
 		g->removing = true;
+		spool_fd_forget(s, g->number);
 		arrivals.items[arrivals.n++] = g->number;
 	}
 	/* Oldest first: a later one never needs less. */

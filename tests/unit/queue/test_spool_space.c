@@ -227,6 +227,51 @@ static void test_nothing_is_kept_of_the_ended(void **state)
 	bench_fini(&b);
 }
 
+/* Our descriptors that lead to a path with that in it. */
+static unsigned count_fds(const char *what)
+{
+	char path[64], to[PATH_MAX];
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 200; fd++) {
+		ssize_t len;
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		len = readlink(path, to, sizeof(to) - 1);
+		if (len < 0)
+			continue;
+		to[len] = '\0';
+		n += strstr(to, what) != NULL;
+	}
+	return n;
+}
+
+/* Segments that are read stay open: a few, and none that was removed. */
+static void test_few_segments_stay_open(void **state)
+{
+	enum { N = 100 };
+	struct message *m[N];
+	struct bench b;
+
+	(void)state;
+	open_small(&b, false);
+	for (unsigned i = 0; i < N; i++)
+		m[i] = make_message(1 + i, 1000, 1);
+	commit_all(&b, m, N);
+	assert_true(b.spool->arrivals.n > 6);
+	for (unsigned round = 0; round < 2; round++)
+		for (unsigned i = 0; i < N; i++)
+			assert_loads(&b, 1 + i, m[i]->ref, 1000);
+	/* And the one that is written to. */
+	assert_in_range(count_fds("/arrivals/0"), 4, 5);
+	for (unsigned i = 0; i < N; i++)
+		end(&b, &m[i]);
+	tick(&b, 100);
+	assert_int_equal(b.spool->arrivals.n, 0);
+	assert_int_equal(count_fds("/arrivals/0"), 0);
+	bench_fini(&b);
+}
+
 static void await_gate(const char *name)
 {
 	gate.open = gate.waiting = false;
@@ -403,6 +448,7 @@ int main(void)
 		cmocka_unit_test(test_stuck_in_every_segment),
 		cmocka_unit_test(test_long_heads_are_no_waste),
 		cmocka_unit_test(test_nothing_is_kept_of_the_ended),
+		cmocka_unit_test(test_few_segments_stay_open),
 		cmocka_unit_test(test_load_and_bury_race_with_compaction),
 		cmocka_unit_test(test_each_call_fails),
 		cmocka_unit_test(test_cut_off_at_each_call),
