@@ -10,6 +10,7 @@
 #include "base/slice.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 static enum { UNREAD, REAL, FAKE } source;
@@ -137,12 +138,26 @@ void clock_format_rfc5322(int64_t us, char *buf, size_t size)
 
 void clock_format_rfc3339(int64_t us, char *buf, size_t size)
 {
+	static _Thread_local struct second last;
+	char text[sizeof(last.text) + sizeof("123456Z")];
+	size_t n;
 	int rest;
-	struct tm tm = broken_down(us, &rest, false);
 
-	snprintf(buf, size, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ",
-	    tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
-	    tm.tm_sec, rest);
+	if (!is_at_hand(&last, us)) {
+		struct tm tm = broken_down(us, &rest, false);
+
+		snprintf(last.text, sizeof(last.text),
+		    "%04d-%02d-%02dT%02d:%02d:%02d.", tm.tm_year + 1900,
+		    tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
+		    tm.tm_sec);
+	}
+	(void)seconds(us, &rest);
+	n = strlen(last.text);
+	memcpy(text, last.text, n);
+	for (size_t i = n + 6; i-- > n; rest /= 10)
+		text[i] = (char)('0' + rest % 10);
+	text[n + 6] = 'Z';
+	slice_copy(slice_of(text, n + 7), buf, size);
 }
 
 void clock_format_syslog(int64_t us, char *buf, size_t size)

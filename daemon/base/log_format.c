@@ -11,8 +11,6 @@
 #include "base/clock.h"
 #include "base/id.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #define SYSLOG_FACILITY_MAIL 2
@@ -88,16 +86,18 @@ static void put_str(struct log_text *out, const char *s)
 	put(out, s, strlen(s));
 }
 
-PRINTF(2, 3)
-static void put_fmt(struct log_text *out, const char *fmt, ...)
+/* Lines are many, and printf(3) was a tenth of what one message costs. */
+static void put_number(struct log_text *out, int value)
 {
-	char buf[512];
-	va_list ap;
+	unsigned rest = value < 0 ? 0U - (unsigned)value : (unsigned)value;
+	char digits[16], *p = digits + sizeof(digits);
 
-	va_start(ap, fmt);
-	vsnprintf(buf, sizeof(buf), fmt, ap);
-	va_end(ap);
-	put_str(out, buf);
+	do
+		*--p = (char)('0' + rest % 10);
+	while ((rest /= 10) > 0);
+	if (value < 0)
+		*--p = '-';
+	put(out, p, (size_t)(digits + sizeof(digits) - p));
 }
 
 /* Takes from the reserve. */
@@ -118,18 +118,23 @@ static void put_whole(struct log_text *out, size_t mark)
 	out->cut = false;
 }
 
+static bool is_plain(unsigned char c, bool backslash)
+{
+	return c >= 0x20 && c <= 0x7e && (c != '\\' || !backslash);
+}
+
+static const char hex[] = "0123456789abcdef";
+
 /* The escaped form of one byte: how many bytes it takes, up to 4. */
 static size_t escape_byte(unsigned char c, bool backslash, char out[4])
 {
-	static const char digits[] = "0123456789abcdef";
-
-	if (c >= 0x20 && c <= 0x7e && (c != '\\' || !backslash)) {
+	if (is_plain(c, backslash)) {
 		out[0] = (char)c;
 		return 1;
 	}
 	memcpy(out, "\\x", 2);
-	out[2] = digits[c >> 4];
-	out[3] = digits[c & 15];
+	out[2] = hex[c >> 4];
+	out[3] = hex[c & 15];
 	return 4;
 }
 
@@ -151,14 +156,25 @@ const char *log_escape(const char *in, size_t len, char *buf, size_t size)
 	return buf;
 }
 
+/* What needs no escape goes in runs. */
 static void put_escaped(
     struct log_text *out, const char *in, size_t max, bool backslash)
 {
 	char bytes[4];
+	size_t n;
 
-	for (; max > 0 && *in; in++, max--)
+	for (; max > 0 && *in; in += n, max -= n) {
+		for (n = 0;
+		     n < max && is_plain((unsigned char)in[n], backslash);)
+			n++;
+		if (n > 0) {
+			put(out, in, n);
+			continue;
+		}
 		put(out, bytes,
 		    escape_byte((unsigned char)*in, backslash, bytes));
+		n = 1;
+	}
 }
 
 static void put_value(struct log_text *out, const char *value)
@@ -199,8 +215,10 @@ static void put_text_body(struct log_text *out, const struct log_entry *entry)
 
 	if (entry->message)
 		put_str(out, levels[entry->level].prefix);
-	if (entry->id != LOG_NO_ID)
-		put_fmt(out, "%s: ", id_format(entry->id, id));
+	if (entry->id != LOG_NO_ID) {
+		put_str(out, id_format(entry->id, id));
+		put_str(out, ": ");
+	}
 	if (entry->message) {
 		put_escaped(out, entry->message, LOG_LINE_MAX, false);
 		return;
@@ -257,9 +275,12 @@ static void put_json_string(struct log_text *out, const char *in, size_t max)
 		if (i + (n ? n : 1) > max)
 			break;
 		if (s[i] == '"' || s[i] == '\\')
-			put_fmt(out, "\\%c", s[i]);
+			put(out, (char[]){ '\\', in[i] }, 2);
 		else if (n == 0 || s[i] < 0x20 || s[i] == 0x7f)
-			put_fmt(out, "\\u%04x", s[i]);
+			put(out,
+			    (char[]){ '\\', 'u', '0', '0', hex[s[i] >> 4],
+				hex[s[i] & 15] },
+			    6);
 		else
 			put(out, in + i, n);
 		i += n ? n : 1;
@@ -319,7 +340,9 @@ static void put_json(struct log_text *out, const struct log_entry *entry)
 	char buf[64];
 
 	clock_format_rfc3339(entry->wall_us, buf, sizeof(buf));
-	put_fmt(out, "{\"time\":\"%s\"", buf);
+	put_str(out, "{\"time\":\"");
+	put_str(out, buf);
+	put_str(out, "\"");
 	put_json_member(out, "level", levels[entry->level].name, 16, false);
 	put_json_member(
 	    out, "component", components[entry->component], 16, false);
@@ -377,17 +400,29 @@ static void put_journal(
 	const struct log_field *field = entry->fields;
 	char id[ID_BUF];
 
-	put_fmt(out,
-	    "SYSLOG_IDENTIFIER=%s/%s\nSYSLOG_FACILITY=%d\n"
-	    "SYSLOG_PID=%d\nPRIORITY=%d\n",
-	    entry->name, components[entry->component], SYSLOG_FACILITY_MAIL,
-	    entry->pid, levels[entry->level].priority);
+	put_str(out, "SYSLOG_IDENTIFIER=");
+	put_str(out, entry->name);
+	put_str(out, "/");
+	put_str(out, components[entry->component]);
+	put_str(out, "\nSYSLOG_FACILITY=");
+	put_number(out, SYSLOG_FACILITY_MAIL);
+	put_str(out, "\nSYSLOG_PID=");
+	put_number(out, entry->pid);
+	put_str(out, "\nPRIORITY=");
+	put_number(out, levels[entry->level].priority);
+	put_str(out, "\n");
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
-		if (strcmp(kinds[i].event, entry->event) == 0)
-			put_fmt(out, "MESSAGE_ID=%s\n", kinds[i].id);
+		if (strcmp(kinds[i].event, entry->event) == 0) {
+			put_str(out, "MESSAGE_ID=");
+			put_str(out, kinds[i].id);
+			put_str(out, "\n");
+		}
 	if (entry->id != LOG_NO_ID) {
-		id_format(entry->id, id);
-		put_fmt(out, "QUEUE_ID=%s\nSESRELAYD_QUEUE_ID=%s\n", id, id);
+		put_str(out, "QUEUE_ID=");
+		put_str(out, id_format(entry->id, id));
+		put_str(out, "\nSESRELAYD_QUEUE_ID=");
+		put_str(out, id);
+		put_str(out, "\n");
 	}
 	put_str(out, "MESSAGE=");
 	put_body(out, entry, format);
@@ -396,6 +431,25 @@ static void put_journal(
 	for (; field && field->style != LOG_END; field++)
 		if (field->value)
 			put_journal_field(out, field->key, field->value);
+}
+
+/* "<22>" */
+static void put_priority(struct log_text *out, int priority)
+{
+	put_str(out, "<");
+	put_number(out, priority);
+	put_str(out, ">");
+}
+
+/* "sesrelayd/smtp[123]: " */
+static void put_ident(struct log_text *out, const struct log_entry *entry)
+{
+	put_str(out, entry->name);
+	put_str(out, "/");
+	put_str(out, components[entry->component]);
+	put_str(out, "[");
+	put_number(out, entry->pid);
+	put_str(out, "]: ");
 }
 
 void log_format_entry(const struct log_entry *entry, enum log_format format,
@@ -412,15 +466,20 @@ void log_format_entry(const struct log_entry *entry, enum log_format format,
 	}
 	clock_format_syslog(entry->wall_us, stamp, sizeof(stamp));
 	if (frame == LOG_FRAME_PRIORITY)
-		put_fmt(out, "<%d>", priority);
+		put_priority(out, priority);
 	else if (frame == LOG_FRAME_SYSLOG)
-		put_fmt(out, "<%d>%s ", SYSLOG_FACILITY_MAIL << 3 | priority,
-		    stamp);
-	else if (frame == LOG_FRAME_STREAM && format == LOG_FORMAT_TEXT)
-		put_fmt(out, "%s %s ", stamp, hostname);
+		put_priority(out, SYSLOG_FACILITY_MAIL << 3 | priority);
+	if (frame == LOG_FRAME_SYSLOG ||
+	    (frame == LOG_FRAME_STREAM && format == LOG_FORMAT_TEXT)) {
+		put_str(out, stamp);
+		put_str(out, " ");
+	}
+	if (frame == LOG_FRAME_STREAM && format == LOG_FORMAT_TEXT) {
+		put_str(out, hostname);
+		put_str(out, " ");
+	}
 	if (frame == LOG_FRAME_SYSLOG || format == LOG_FORMAT_TEXT)
-		put_fmt(out, "%s/%s[%d]: ", entry->name,
-		    components[entry->component], entry->pid);
+		put_ident(out, entry);
 	put_body(out, entry, format);
 	if (frame == LOG_FRAME_STREAM || frame == LOG_FRAME_PRIORITY)
 		put_end(out, '\n');
