@@ -53,9 +53,11 @@ static void read_field(struct slice text, struct field *f)
 	f->single = rewrite_single_use(name);
 }
 
+/* Most names differ in their first letter. */
 static bool is_named(const struct field *f, const char *name)
 {
-	return slice_caseeq_str(slice_str(f->name), name);
+	return ((f->name[0] ^ name[0]) & ~0x20) == 0 &&
+	    slice_caseeq_str(slice_str(f->name), name);
 }
 
 static bool is_rcpt(const struct field *f)

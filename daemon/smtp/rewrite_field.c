@@ -29,17 +29,19 @@ static const struct rewrite_field_kind kinds[] = {
 	{ "Message-ID", false, false, false, true },
 };
 
-const struct rewrite_field_kind *rewrite_field_kind(struct slice name)
-{
-	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
-		if (slice_caseeq_str(name, kinds[i].name))
-			return &kinds[i];
-	return NULL;
-}
-
 static char lower(char c)
 {
 	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+const struct rewrite_field_kind *rewrite_field_kind(struct slice name)
+{
+	/* The first letter rules out nearly all of them. */
+	for (size_t i = 0; name.len > 0 && i < ARRAY_LEN(kinds); i++)
+		if (lower(kinds[i].name[0]) == lower(name.ptr[0]) &&
+		    slice_caseeq_str(name, kinds[i].name))
+			return &kinds[i];
+	return NULL;
 }
 
 /* '*' is any run; on a mismatch, the last star takes one character more. */

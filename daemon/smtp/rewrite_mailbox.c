@@ -22,9 +22,30 @@ static bool is_blank(char c)
 /* atext (RFC 5322 3.2.3), the dot, and what is not ASCII. */
 static bool is_atom(char c)
 {
-	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+	static const bool others[128] = { ['.'] = true,
+		['!'] = true,
+		['#'] = true,
+		['$'] = true,
+		['%'] = true,
+		['&'] = true,
+		['\''] = true,
+		['*'] = true,
+		['+'] = true,
+		['-'] = true,
+		['/'] = true,
+		['='] = true,
+		['?'] = true,
+		['^'] = true,
+		['_'] = true,
+		['`'] = true,
+		['{'] = true,
+		['|'] = true,
+		['}'] = true,
+		['~'] = true };
+
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
 	    (c >= '0' && c <= '9') || (unsigned char)c >= 0x80 ||
-	    (c != '\0' && strchr(".!#$%&'*+-/=?^_`{|}~", c) != NULL);
+	    others[(unsigned char)c];
 }
 
 /* Behind the quoted string that begins at i; NOWHERE: it has no end. */
@@ -94,6 +115,14 @@ static size_t skip_token(struct slice s, size_t i)
 	}
 }
 
+/* Behind the atoms that begin at i; i when there are none. */
+static size_t skip_atoms(struct slice s, size_t i)
+{
+	while (i < s.len && is_atom(s.ptr[i]))
+		i++;
+	return i;
+}
+
 /* Where the parts of one entry are; offsets into the list. */
 struct entry {
 	size_t words, words_end; /* what stands outside of <> and comments */
@@ -127,8 +156,11 @@ static size_t read_entry(struct slice s, struct entry *e)
 
 	*e = (struct entry){ .words = NOWHERE, .angle = NOWHERE };
 	while (i < s.len && s.ptr[i] != ',' && s.ptr[i] != ';') {
-		size_t end = skip_token(s, i);
+		size_t end = skip_atoms(s, i);
 
+		/* None of them means anything here. */
+		if (end == i)
+			end = skip_token(s, i);
 		if (end == NOWHERE) {
 			e->bad = true;
 			return s.len;
@@ -218,8 +250,11 @@ static void read_addr(struct slice s, struct rewrite_mailbox *m)
 	m->kind = MAILBOX_BAD;
 	m->addr = s;
 	while (i < s.len) {
-		size_t end = s.ptr[i] == '<' ? NOWHERE : skip_token(s, i);
+		size_t end = skip_atoms(s, i);
 
+		/* What may stand behind an atom may stand before the next. */
+		if (end == i)
+			end = s.ptr[i] == '<' ? NOWHERE : skip_token(s, i);
 		if (end == NOWHERE)
 			return;
 		if (s.ptr[i] == '(' || is_blank(s.ptr[i])) {
