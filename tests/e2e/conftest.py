@@ -9,6 +9,7 @@ form.
 """
 
 import base64
+import os
 import pathlib
 import subprocess
 import sys
@@ -18,6 +19,9 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 
 import harness  # noqa: E402
+
+os.environ.setdefault("TSAN_OPTIONS", "suppressions=" + str(
+    pathlib.Path(__file__).with_name("tsan.txt")))
 
 
 @pytest.fixture(scope="session")

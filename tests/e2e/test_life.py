@@ -23,10 +23,11 @@ REFUSED = "554 Message rejected: Email address is not verified"
 
 # A sanitized daemon takes other libraries before its own, dies of signals as
 # any program does, and looks for no leaks while it is traced.
-PLAIN = "ASAN_OPTIONS=" + ":".join(
-    ["verify_asan_link_order=0", "detect_leaks=0"] +
-    [f"handle_{sig}=0" for sig in ("segv", "abort", "sigbus", "sigill",
-                                   "sigfpe")])
+SIGNALS = [f"handle_{sig}=0" for sig in ("segv", "abort", "sigbus", "sigill",
+                                         "sigfpe")]
+PLAIN = ("ASAN_OPTIONS=" + ":".join(
+             ["verify_asan_link_order=0", "detect_leaks=0", *SIGNALS]),
+         "TSAN_OPTIONS=" + ":".join([os.environ["TSAN_OPTIONS"], *SIGNALS]))
 
 
 # --- notices ---
@@ -381,7 +382,7 @@ def test_quarantine_of_what_crashes_in_sending(sesd, relay, shim, sig):
     contents = [message(), message(b"P0ISON\r\n"), message()]
     ids = queued(s, r, contents)
     marks = r.spool / "crashed"
-    wrap = ["env", PLAIN, f"LD_PRELOAD={shim}", f"POISON_SIGNAL={int(sig)}"]
+    wrap = ["env", *PLAIN, f"LD_PRELOAD={shim}", f"POISON_SIGNAL={int(sig)}"]
     crashes(r, wrap, 3)
     assert marks.read_text() == f"{ids[1]} send\n" * 3
     # From now on it is left alone, and the others are delivered.
@@ -408,7 +409,7 @@ def test_two_crashes_are_forgiven(sesd, relay, shim):
     r = relay(s, config=ONE, start=False)
     contents = [message(b"P0ISON\r\n")]
     queued(s, r, contents)
-    crashes(r, ["env", PLAIN, f"LD_PRELOAD={shim}"], 2)
+    crashes(r, ["env", *PLAIN, f"LD_PRELOAD={shim}"], 2)
     assert (r.spool / "crashed").read_text().count(" send\n") == 2
     r.start()
     s.wait_messages(1)
@@ -424,7 +425,7 @@ def test_kill_9_is_nobodys_fault(sesd, relay, shim):
     r = relay(s, config=ONE, start=False)
     queued(s, r, [message(b"P0ISON\r\n")])
     for _ in range(4):
-        r.start(wait=False, wrap=["env", PLAIN, f"LD_PRELOAD={shim}",
+        r.start(wait=False, wrap=["env", *PLAIN, f"LD_PRELOAD={shim}",
                                   "POISON_SIGNAL=9"])
         assert r.process.wait(30) == -signal.SIGKILL
         r.process.close()
@@ -440,7 +441,8 @@ def test_quarantine_of_what_crashes_in_loading(sesd, relay):
     r = relay(s, config=ONE, start=False)
     contents = [message(), message(b"a line\r\n" * 200_000), message()]
     ids = queued(s, r, contents)
-    wrap = ["env", PLAIN, "strace", "-f", "-qq", "-o", "/dev/null", "-P", ids[1],
+    wrap = ["env", *PLAIN, "strace", "-f", "-qq", "-o", "/dev/null", "-P",
+            ids[1],
             "-e", "trace=openat", "-e", "inject=openat:signal=SIGSEGV"]
     crashes(r, wrap, 3)
     assert (r.spool / "crashed").read_text() == f"{ids[1]} load\n" * 3
@@ -461,7 +463,7 @@ class Clock:
 
     def __init__(self, directory):
         self.file = pathlib.Path(directory) / "time"
-        self.wrap = ["env", PLAIN, f"LD_PRELOAD={FAKETIME}",
+        self.wrap = ["env", *PLAIN, f"LD_PRELOAD={FAKETIME}",
                      f"FAKETIME_TIMESTAMP_FILE={self.file}",
                      "FAKETIME_NO_CACHE=1", "NO_FAKE_STAT=1",
                      "FAKETIME_DONT_FAKE_MONOTONIC=1"]
