@@ -169,11 +169,12 @@ static void check_units(struct slice text)
 	if (config_parse_size(word, &bytes) == 0) {
 		const char *out = config_format_size(bytes, buf, sizeof(buf));
 
+		/* Without quotes it is an integer of the file's syntax. */
+		bytes_again = strtoull(out, NULL, 10);
 		if (*out == '"') {
 			buf[strlen(buf) - 1] = '\0';
-			out++;
+			PROPERTY(config_parse_size(out + 1, &bytes_again) == 0);
 		}
-		PROPERTY(config_parse_size(out, &bytes_again) == 0);
 		PROPERTY(bytes == bytes_again);
 	}
 	free(word);
