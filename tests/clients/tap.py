@@ -25,7 +25,8 @@ class Tap:
         self.lock = threading.Lock()
         self.server = socket.create_server(("127.0.0.1", 0))
         self.port = self.server.getsockname()[1]
-        threading.Thread(target=self.serve, daemon=True).start()
+        self.server_thread = threading.Thread(target=self.serve, daemon=True)
+        self.server_thread.start()
 
     def serve(self):
         while True:
@@ -64,6 +65,10 @@ class Tap:
                    "the end of the client's connection")
 
     def close(self):
+        # A thread that still waits in accept() would keep the port, and take
+        # a client of whoever comes next.
+        self.server.shutdown(socket.SHUT_RDWR)
+        self.server_thread.join()
         self.server.close()
 
 
