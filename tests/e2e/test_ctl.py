@@ -5,8 +5,8 @@ import contextlib
 import json
 import os
 import re
-import socket
 import shutil
+import socket
 import subprocess
 import threading
 
