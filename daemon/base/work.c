@@ -1,9 +1,9 @@
 /*
  * Threads that take jobs and give back completions; the only user of pthread.
  *
- * A worker owns its threads and the list of jobs that wait; a port owns the
- * list of completed jobs and the eventfd.  Everything without a note below
- * runs on the loop thread, worker_main() on the workers'.
+ * A worker owns its threads and the lists of jobs that are gathered or wait; a
+ * port owns the list of completed jobs and the eventfd.  Everything without a
+ * note below runs on the loop thread, worker_main() on the workers'.
  *
  * Locks: a worker's, then its port's, in this order; neither is held while a
  * run() or done() is called.  Invariant: a job has left its worker's count of
@@ -27,7 +27,8 @@
 struct work_port {
 	pthread_mutex_t lock;
 	struct work_list completed; /* under lock */
-	int n_workers;
+	LIST_HEAD(, worker) workers; /* the loop thread's, with the next */
+	bool gathering;
 	int event_fd;
 };
 
@@ -38,11 +39,15 @@ struct worker {
 	size_t n_waiting;
 	size_t n_pending; /* waiting or running */
 	int n_alive; /* threads that have not left */
+	size_t n_asleep; /* threads that wait for `wake` */
 	bool stopping;
 	/* Nobody waits: the last thread to leave frees the worker, and the
 	 * port may be gone. */
 	void (*drop)(struct work_job *job); /* NULL: it is not abandoned */
 
+	LIST_ENTRY(worker) link; /* the loop thread's, with the next two */
+	struct work_list gathered;
+	size_t n_gathered;
 	struct work_port *port;
 	void (*run_batch)(void *ctx, struct work_list *batch); /* or NULL */
 	void *ctx;
@@ -57,6 +62,7 @@ struct work_port *work_port_new(void)
 
 	pthread_mutex_init(&port->lock, NULL);
 	STAILQ_INIT(&port->completed);
+	LIST_INIT(&port->workers);
 	port->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (port->event_fd < 0)
 		fatal("eventfd: %s", strerror(errno));
@@ -131,7 +137,7 @@ void work_port_free(struct work_port *port)
 {
 	if (!port)
 		return;
-	ASSERT(port->n_workers == 0);
+	ASSERT(LIST_EMPTY(&port->workers));
 	while (!STAILQ_EMPTY(&port->completed))
 		work_port_dispatch(port);
 	close(port->event_fd);
@@ -207,8 +213,10 @@ static void *worker_main(void *arg)
 	for (;;) {
 		size_t n;
 
+		w->n_asleep++;
 		while (w->n_waiting == 0 && !w->stopping)
 			pthread_cond_wait(&w->wake, &w->lock);
+		w->n_asleep--;
 		if (w->n_waiting == 0)
 			break;
 		n = take_jobs(w, &jobs);
@@ -260,12 +268,13 @@ static struct worker *worker_new(struct work_port *port, const char *name,
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->wake, NULL);
 	STAILQ_INIT(&w->waiting);
+	STAILQ_INIT(&w->gathered);
 	strcpy(w->name, name);
 	w->port = port;
 	w->run_batch = run_batch;
 	w->ctx = ctx;
 	w->n_threads = w->n_alive = threads;
-	port->n_workers++;
+	LIST_INSERT_HEAD(&port->workers, w, link);
 	start_threads(w);
 	return w;
 }
@@ -282,15 +291,49 @@ struct worker *work_new_batch(struct work_port *port, const char *name,
 	return worker_new(port, name, 1, run_batch, ctx);
 }
 
+/*
+ * Those who are woken find the lock free: else they would sleep again at once.
+ * Only the loop thread, which is here, frees a worker.
+ */
+static void hand_over(struct worker *w)
+{
+	size_t n = w->n_gathered;
+
+	if (n == 0)
+		return;
+	w->n_gathered = 0;
+	pthread_mutex_lock(&w->lock);
+	STAILQ_CONCAT(&w->waiting, &w->gathered);
+	w->n_waiting += n;
+	w->n_pending += n;
+	if (n > w->n_asleep)
+		n = w->n_asleep;
+	pthread_mutex_unlock(&w->lock);
+	while (n-- > 0)
+		pthread_cond_signal(&w->wake);
+}
+
 void work_submit(struct worker *w, struct work_job *job)
 {
 	ASSERT(job->done && (job->run || w->run_batch));
-	pthread_mutex_lock(&w->lock);
-	STAILQ_INSERT_TAIL(&w->waiting, job, link);
-	w->n_waiting++;
-	w->n_pending++;
-	pthread_cond_signal(&w->wake);
-	pthread_mutex_unlock(&w->lock);
+	STAILQ_INSERT_TAIL(&w->gathered, job, link);
+	w->n_gathered++;
+	if (!w->port->gathering)
+		hand_over(w);
+}
+
+void work_port_gather(struct work_port *port, bool gather)
+{
+	port->gathering = gather;
+	work_port_flush(port);
+}
+
+void work_port_flush(struct work_port *port)
+{
+	struct worker *w;
+
+	LIST_FOREACH (w, &port->workers, link)
+		hand_over(w);
 }
 
 size_t work_pending(struct worker *w)
@@ -298,7 +341,7 @@ size_t work_pending(struct worker *w)
 	size_t n;
 
 	pthread_mutex_lock(&w->lock);
-	n = w->n_pending;
+	n = w->n_pending + w->n_gathered;
 	pthread_mutex_unlock(&w->lock);
 	return n;
 }
@@ -307,13 +350,14 @@ void work_free(struct worker *w)
 {
 	if (!w)
 		return;
+	hand_over(w);
 	pthread_mutex_lock(&w->lock);
 	w->stopping = true;
 	pthread_cond_broadcast(&w->wake);
 	pthread_mutex_unlock(&w->lock);
 	for (int i = 0; i < w->n_threads; i++)
 		pthread_join(w->threads[i], NULL);
-	w->port->n_workers--;
+	LIST_REMOVE(w, link);
 	worker_destroy(w);
 }
 
@@ -324,10 +368,11 @@ void work_abandon(struct worker *w, void (*drop)(struct work_job *job))
 	if (!w)
 		return;
 	ASSERT(!w->run_batch);
-	w->port->n_workers--;
+	LIST_REMOVE(w, link);
 	STAILQ_INIT(&waiting);
 	pthread_mutex_lock(&w->lock);
 	STAILQ_CONCAT(&waiting, &w->waiting);
+	STAILQ_CONCAT(&waiting, &w->gathered);
 	w->n_pending -= w->n_waiting;
 	w->n_waiting = 0;
 	w->stopping = true;

@@ -36,6 +36,12 @@ int work_port_fd(const struct work_port *port); /* readable: dispatch */
 /* Runs at most WORK_DISPATCH_MAX; with more, the fd stays readable. */
 #define WORK_DISPATCH_MAX 1024
 void work_port_dispatch(struct work_port *port);
+/*
+ * To wake a thread costs more than most jobs: while it gathers, jobs wait for
+ * work_port_flush(), or the end of gathering, and go to their workers together.
+ */
+void work_port_gather(struct work_port *port, bool gather);
+void work_port_flush(struct work_port *port);
 /* Every worker on it must be gone; completions still waiting are run. */
 void work_port_free(struct work_port *port);
 
@@ -47,7 +53,7 @@ struct worker *work_new(struct work_port *port, const char *name, int threads);
  */
 struct worker *work_new_batch(struct work_port *port, const char *name,
     void (*run_batch)(void *ctx, struct work_list *batch), void *ctx);
-/* Takes the job; never blocks.  Any thread. */
+/* Takes the job; never blocks. */
 void work_submit(struct worker *w, struct work_job *job);
 /* Jobs waiting or running; of the others, done() has run or is on the port. */
 size_t work_pending(struct worker *w);

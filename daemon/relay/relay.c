@@ -412,6 +412,7 @@ static void on_turn(void *ctx)
 	pool_dispatch(r->pool);
 	relay_note_outage(r);
 	set_wake(r);
+	work_port_flush(r->port);
 }
 
 static void on_wake(void *ctx)
@@ -468,6 +469,7 @@ struct relay *relay_new(
 	learn_begin(r);
 	r->inbound = inbound_new(r, &config->inbound);
 	loop_on_turn(loop, on_turn, r);
+	work_port_gather(r->port, true);
 	return r;
 fail:
 	relay_free(r);
@@ -523,6 +525,7 @@ void relay_free(struct relay *r)
 		return;
 	r->stopping = true;
 	loop_on_turn(r->loop, NULL, NULL);
+	work_port_gather(r->port, false);
 	learn_end(r);
 	pool_free(r->pool);
 	if (r->spool != NULL)

@@ -219,6 +219,76 @@ static void test_batch_gathers_while_the_last_one_runs(void **state)
 	assert_int_equal(log.sizes[1], 5);
 }
 
+/* What waits for a flush goes as one batch, behind what went before. */
+static void test_gathered_jobs_go_together(void **state)
+{
+	struct batch_log log = { .n = 0 };
+	struct worker *w = work_new_batch(port, "batch", run_batch, &log);
+
+	(void)state;
+	for (int i = 0; i < MAX_JOBS; i++)
+		jobs[i].job.run = NULL;
+	work_port_gather(port, true);
+	for (int i = 0; i < 5; i++)
+		work_submit(w, &jobs[i].job);
+	assert_int_equal(work_pending(w), 5);
+	assert_false(port_readable(50)); /* nobody was told */
+	assert_int_equal(log.n, 0);
+	work_port_flush(port);
+	await_started(1);
+	open_gate(1);
+	await_done(5);
+	/* And so does the next lot; the end of gathering is a flush. */
+	for (int i = 5; i < 8; i++)
+		work_submit(w, &jobs[i].job);
+	work_port_gather(port, false);
+	await_started(1);
+	open_gate(1);
+	await_done(8);
+	assert_done_once_in_order(8);
+	work_submit(w, &jobs[8].job);
+	await_started(1); /* hangs if it is still gathered */
+	open_gate(1);
+	await_done(9);
+	work_free(w);
+	assert_int_equal(log.n, 3);
+	assert_int_equal(log.sizes[0], 5);
+	assert_int_equal(log.sizes[1], 3);
+}
+
+/* Each of them is woken; one would leave the others waiting behind it. */
+static void test_a_flush_wakes_as_many_as_needed(void **state)
+{
+	struct worker *w = work_new(port, "worker", 3);
+
+	(void)state;
+	work_port_gather(port, true);
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < 3; i++) {
+			jobs[3 * round + i].job.run = run_gated;
+			work_submit(w, &jobs[3 * round + i].job);
+		}
+		work_port_flush(port);
+		await_started(3);
+		open_gate(3);
+		await_done(3 * round + 3);
+	}
+	work_free(w);
+}
+
+static void test_the_end_of_a_worker_takes_what_was_gathered(void **state)
+{
+	struct worker *w = work_new(port, "worker", 1);
+
+	(void)state;
+	work_port_gather(port, true);
+	for (int i = 0; i < 4; i++)
+		work_submit(w, &jobs[i].job);
+	work_free(w);
+	work_port_dispatch(port);
+	assert_done_once_in_order(4);
+}
+
 static void test_done_may_submit_again(void **state)
 {
 	struct worker *w = work_new(port, "worker", 1);
@@ -450,8 +520,10 @@ static void test_abandoned_jobs_are_dropped(void **state)
 	for (int i = 0; i < 3; i++)
 		work_submit(w, &jobs[i].job);
 	await_started(1);
+	work_port_gather(port, true);
+	work_submit(w, &jobs[3].job);
 	work_abandon(w, drop_it); /* hangs if it waits */
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) {
 		assert_int_equal(read(started[0], &c, 1), 1);
 		assert_int_equal(c, 'w'); /* those that waited, at once */
 	}
@@ -462,7 +534,7 @@ static void test_abandoned_jobs_are_dropped(void **state)
 	assert_int_equal(read(started[0], &c, 1), 1);
 	assert_int_equal(c, '0');
 	assert_int_equal(n_done, 0);
-	assert_int_equal(jobs[1].runs + jobs[2].runs, 0);
+	assert_int_equal(jobs[1].runs + jobs[2].runs + jobs[3].runs, 0);
 }
 
 static void test_what_completed_before_is_told(void **state)
@@ -494,6 +566,9 @@ int main(void)
 		TEST(test_one_thread_keeps_order),
 		TEST(test_threads_run_side_by_side),
 		TEST(test_batch_gathers_while_the_last_one_runs),
+		TEST(test_gathered_jobs_go_together),
+		TEST(test_a_flush_wakes_as_many_as_needed),
+		TEST(test_the_end_of_a_worker_takes_what_was_gathered),
 		TEST(test_done_may_submit_again),
 		TEST(test_done_may_free_the_job),
 		TEST(test_one_port_serves_many_workers),
