@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,6 +203,20 @@ static void leave(struct worker *w)
 		worker_destroy(w);
 }
 
+/*
+ * To be woken shall not interrupt who runs, mostly the loop that woke us and
+ * goes on to answer others.  The price: where every processor is busy with
+ * other programs, a job may wait for the end of a time slice.
+ */
+static void be_a_batch_thread(void)
+{
+	struct sched_param none = { 0 };
+
+	/* What the operator chose stays; without it all goes as well. */
+	if (sched_getscheduler(0) == SCHED_OTHER)
+		(void)!sched_setscheduler(0, SCHED_BATCH, &none);
+}
+
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
@@ -209,6 +224,7 @@ static void *worker_main(void *arg)
 
 	pthread_setname_np(pthread_self(), w->name);
 	crash_thread_init();
+	be_a_batch_thread();
 	pthread_mutex_lock(&w->lock);
 	for (;;) {
 		size_t n;

@@ -12,7 +12,7 @@
  * runs, the next one gathers.  That is what makes group commit.
  *
  * Worker threads block every signal but those of a fault of their own, which
- * base/crash.h is told of.
+ * base/crash.h is told of, and are scheduled as SCHED_BATCH (sched(7)).
  */
 #ifndef BASE_WORK_H
 #define BASE_WORK_H

@@ -13,6 +13,7 @@
 #include "base/work.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -424,12 +425,14 @@ static void test_pending_counts_waiting_and_running(void **state)
 
 static sigset_t thread_mask;
 static char thread_name[16];
+static int thread_policy;
 
 static void run_look_around(struct work_job *job)
 {
 	(void)job;
 	sigprocmask(SIG_BLOCK, NULL, &thread_mask);
 	prctl(PR_GET_NAME, thread_name);
+	thread_policy = sched_getscheduler(0);
 }
 
 static void test_threads_have_a_name_and_no_signals(void **state)
@@ -449,6 +452,10 @@ static void test_threads_have_a_name_and_no_signals(void **state)
 		assert_false(sigismember(&here, signals[i]));
 	}
 	assert_string_equal(thread_name, "fifteen-letters");
+	/* And one that doesn't interrupt us, unless we were told to be else. */
+	assert_int_equal(thread_policy,
+	    sched_getscheduler(0) == SCHED_OTHER ? SCHED_BATCH
+						 : sched_getscheduler(0));
 	work_free(w);
 }
 
