@@ -33,11 +33,6 @@ static struct slice after(struct slice a, size_t n)
 	return slice_of(n ? a.ptr + n : a.ptr, a.len - n);
 }
 
-struct slice slice_str(const char *s)
-{
-	return slice_of(s, strlen(s));
-}
-
 bool slice_eq(struct slice a, struct slice b)
 {
 	return a.len == b.len &&
@@ -49,9 +44,9 @@ bool slice_eq_str(struct slice a, const char *s)
 	return slice_eq(a, slice_str(s));
 }
 
-bool slice_caseeq_str(struct slice a, const char *s)
+bool slice_caseeq(struct slice a, struct slice b)
 {
-	return a.len == strlen(s) && caseeq(a.ptr, s, a.len);
+	return a.len == b.len && caseeq(a.ptr, b.ptr, a.len);
 }
 
 bool slice_has_prefix(struct slice a, const char *prefix)

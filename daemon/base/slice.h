@@ -8,6 +8,8 @@
 
 #include "base/base.h"
 
+#include <string.h>
+
 struct slice {
 	const char *ptr;
 	size_t len;
@@ -18,11 +20,24 @@ static inline struct slice slice_of(const char *ptr, size_t len)
 	return (struct slice){ ptr, len };
 }
 
-struct slice slice_str(const char *s); /* of a C string */
+/* Of a C string; inline, for the length of a literal is known. */
+static inline struct slice slice_str(const char *s)
+{
+	return slice_of(s, strlen(s));
+}
+
 bool slice_eq(struct slice a, struct slice b);
 bool slice_eq_str(struct slice a, const char *s);
 /* ASCII case folding; the locale has no say in a protocol. */
-bool slice_caseeq_str(struct slice a, const char *s);
+bool slice_caseeq(struct slice a, struct slice b);
+/* Inline, for headers are full of names that are not the one looked for. */
+static inline bool slice_caseeq_str(struct slice a, const char *s)
+{
+	return a.len == strlen(s) &&
+	    (a.len == 0 || ((a.ptr[0] ^ s[0]) & ~0x20) == 0) &&
+	    slice_caseeq(a, slice_str(s));
+}
+
 bool slice_has_prefix(struct slice a, const char *prefix);
 bool slice_has_suffix(struct slice a, const char *suffix);
 bool slice_has_caseprefix(struct slice a, const char *prefix);

@@ -17,6 +17,7 @@
 /* A field while it is handled. */
 struct field {
 	struct slice text, value; /* as it came; the value with its CRLF */
+	struct slice whole_name;
 	char name[HEADER_NAME_MAX + 1]; /* cut if it is longer, for notes */
 	const struct rewrite_field_kind *kind; /* NULL: nothing special */
 	int single; /* its number among the single-use fields, or -1 */
@@ -46,18 +47,22 @@ static void read_field(struct slice text, struct field *f)
 {
 	struct slice name = header_field_name(text);
 
-	*f = (struct field){ .text = text, .value = text };
+	*f = (struct field){ .text = text, .value = text, .whole_name = name };
 	slice_split(&f->value, ':');
 	slice_copy(name, f->name, sizeof(f->name));
 	f->kind = rewrite_field_kind(name);
 	f->single = rewrite_single_use(name);
 }
 
-/* Most names differ in their first letter. */
-static bool is_named(const struct field *f, const char *name)
+static inline bool is_named(const struct field *f, const char *name)
 {
-	return ((f->name[0] ^ name[0]) & ~0x20) == 0 &&
-	    slice_caseeq_str(slice_str(f->name), name);
+	return slice_caseeq_str(f->whole_name, name);
+}
+
+/* With a blank before the colon, which nobody may send any more. */
+static bool is_mended(const struct field *f)
+{
+	return f->whole_name.len + 1 + f->value.len != f->text.len;
 }
 
 static bool is_rcpt(const struct field *f)
@@ -73,7 +78,7 @@ static const char *reason_to_drop(struct rewrite_header *h, struct field *f)
 		return "removed: blind copies are nobody else's business";
 	}
 	if (!h->rules->keep_ses_headers &&
-	    slice_has_caseprefix(slice_str(f->name), "X-SES-"))
+	    slice_has_caseprefix(f->whole_name, "X-SES-"))
 		return "removed: clients may not steer SES "
 		       "(ses.client_headers)";
 	if (f->kind && f->kind->drop_empty && is_empty(f->value)) {
@@ -115,8 +120,7 @@ static void keep_old_from(struct rewrite_header *h, struct field *f)
 static struct slice make_anew(struct rewrite_header *h, struct field *f)
 {
 	struct rewrite_field_result *r = &f->result;
-	struct slice name = header_field_name(f->text);
-	bool mend = name.len + 1 + f->value.len != f->text.len;
+	bool mend = is_mended(f);
 	const char *fallback = NULL;
 
 	if (!mend && !(f->kind && f->kind->has_addresses))
@@ -124,7 +128,7 @@ static struct slice make_anew(struct rewrite_header *h, struct field *f)
 	if (is_named(f, "From") && h->rules->add_headers)
 		fallback = h->from;
 	h->made.len = 0;
-	rewrite_text_add(&h->made, name);
+	rewrite_text_add(&h->made, f->whole_name);
 	rewrite_text_add_str(&h->made, ":");
 	if (f->kind && f->kind->has_addresses)
 		rewrite_field_addresses(h->rules, f->value, f->kind->is_sender,
@@ -161,15 +165,15 @@ static const char *judge_addresses(struct rewrite_header *h, struct field *f)
 }
 
 /* What was done to a field, in words; false: nothing. */
-static bool describe(const struct field *f, bool is_mended, bool is_folded,
-    char *buf, size_t size)
+static bool describe(
+    const struct field *f, bool is_folded, char *buf, size_t size)
 {
 	const struct rewrite_field_result *r = &f->result;
 	const struct {
 		bool is_true;
 		const char *words;
 	} what[] = {
-		{ is_mended, "blank before the colon removed" },
+		{ is_mended(f), "blank before the colon removed" },
 		{ r->n_completed > 0, "address completed" },
 		{ r->n_replaced > 0, "address replaced (rewrite.senders)" },
 		{ r->n_filled > 0, "address of the envelope put in" },
@@ -186,12 +190,19 @@ static bool describe(const struct field *f, bool is_mended, bool is_folded,
 	return n > 0;
 }
 
+/* All of the header passes through here: eight bytes at a time. */
 static bool is_ascii(struct slice text)
 {
-	for (size_t i = 0; i < text.len; i++)
-		if ((unsigned char)text.ptr[i] >= 0x80)
-			return false;
-	return true;
+	uint64_t high = 0, word;
+	size_t i = 0;
+
+	for (; i + sizeof(word) <= text.len; i += sizeof(word)) {
+		memcpy(&word, text.ptr + i, sizeof(word));
+		high |= word;
+	}
+	for (; i < text.len; i++)
+		high |= (unsigned char)text.ptr[i];
+	return (high & UINT64_C(0x8080808080808080)) == 0;
 }
 
 /* What SES may not like, and only who wrote it could have done better. */
@@ -213,15 +224,13 @@ static void send_field(
     struct rewrite_header *h, struct field *f, struct slice text)
 {
 	char what[256];
-	bool is_list = f->kind && f->kind->has_addresses, is_short, is_mended;
-	struct slice name = header_field_name(f->text);
+	bool is_list = f->kind && f->kind->has_addresses, is_short;
 
 	h->folded.len = 0;
 	is_short = rewrite_fold(text, is_list, &h->folded);
 	/* What cannot be folded comes out as it went in. */
 	if (h->folded.len > 0 && slice_eq(text, rewrite_text_slice(&h->folded)))
 		h->folded.len = 0;
-	is_mended = name.len + 1 + f->value.len != f->text.len;
 	if (h->folded.len > 0)
 		text = rewrite_text_slice(&h->folded);
 	if (text.ptr == f->text.ptr) {
@@ -231,7 +240,7 @@ static void send_field(
 		rewrite_emit(h, text);
 		rewrite_altered(h, f->name);
 	}
-	if (describe(f, is_mended, h->folded.len > 0, what, sizeof(what)))
+	if (describe(f, h->folded.len > 0, what, sizeof(what)))
 		rewrite_note(h, f->name, what, f->text, text);
 	remark(h, f, text, is_short);
 }
@@ -268,7 +277,8 @@ static void find_signature(struct rewrite_header *h, struct slice block)
 
 	while ((field = header_next_field(block)).len > 0) {
 		block = slice_of(block.ptr + field.len, block.len - field.len);
-		if (!slice_caseeq_str(
+		if (!slice_has_caseprefix(field, "DKIM-Signature") ||
+		    !slice_caseeq_str(
 			header_field_name(field), "DKIM-Signature"))
 			continue;
 		h->is_signed = true;

@@ -12,21 +12,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NAME(s)                                                                \
+	{                                                                      \
+		s, sizeof(s) - 1                                               \
+	}
+
 static const struct rewrite_field_kind kinds[] = {
 	/* name, has_addresses, is_sender, is_sent, drop_empty */
-	{ "From", true, true, true, true },
-	{ "Sender", true, true, true, true },
-	{ "Return-Path", true, true, true, true },
-	{ "Reply-To", true, false, true, true },
-	{ "To", true, false, true, true },
-	{ "Cc", true, false, true, true },
-	{ "Resent-From", true, false, false, false },
-	{ "Resent-Sender", true, false, false, false },
-	{ "Resent-Reply-To", true, false, false, false },
-	{ "Resent-To", true, false, false, false },
-	{ "Resent-Cc", true, false, false, false },
-	{ "Date", false, false, false, true },
-	{ "Message-ID", false, false, false, true },
+	{ NAME("From"), true, true, true, true },
+	{ NAME("Sender"), true, true, true, true },
+	{ NAME("Return-Path"), true, true, true, true },
+	{ NAME("Reply-To"), true, false, true, true },
+	{ NAME("To"), true, false, true, true },
+	{ NAME("Cc"), true, false, true, true },
+	{ NAME("Resent-From"), true, false, false, false },
+	{ NAME("Resent-Sender"), true, false, false, false },
+	{ NAME("Resent-Reply-To"), true, false, false, false },
+	{ NAME("Resent-To"), true, false, false, false },
+	{ NAME("Resent-Cc"), true, false, false, false },
+	{ NAME("Date"), false, false, false, true },
+	{ NAME("Message-ID"), false, false, false, true },
 };
 
 static char lower(char c)
@@ -36,10 +41,9 @@ static char lower(char c)
 
 const struct rewrite_field_kind *rewrite_field_kind(struct slice name)
 {
-	/* The first letter rules out nearly all of them. */
-	for (size_t i = 0; name.len > 0 && i < ARRAY_LEN(kinds); i++)
-		if (lower(kinds[i].name[0]) == lower(name.ptr[0]) &&
-		    slice_caseeq_str(name, kinds[i].name))
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+		if (name.len == kinds[i].name.len &&
+		    slice_caseeq(name, kinds[i].name))
 			return &kinds[i];
 	return NULL;
 }

@@ -54,7 +54,7 @@ const char *rewrite_rules_find(const struct rewrite_rule *rules,
 
 /* What is to be done with the addresses of a field, by its name. */
 struct rewrite_field_kind {
-	const char *name;
+	struct slice name;
 	bool has_addresses; /* completed */
 	bool is_sender; /* rewritten by rules */
 	bool is_sent; /* SES reads it: its addresses must be ASCII */

@@ -4,67 +4,72 @@
  */
 #include "smtp/rewrite_private.h"
 
-static const char *const single_use[] = {
-	"Accept-Language",
-	"acceptLanguage",
-	"Archived-At",
-	"Auto-Submitted",
-	"Bounces-to",
-	"Comments",
-	"Content-Alternative",
-	"Content-Base",
-	"Content-Class",
-	"Content-Description",
-	"Content-Disposition",
-	"Content-Duration",
-	"Content-ID",
-	"Content-Language",
-	"Content-Length",
-	"Content-Location",
-	"Content-MD5",
-	"Content-Transfer-Encoding",
-	"Content-Type",
-	"Date",
-	"Delivered-To",
-	"Disposition-Notification-Options",
-	"Disposition-Notification-To",
-	"DKIM-Signature",
-	"DomainKey-Signature",
-	"Errors-To",
-	"From",
-	"Importance",
-	"In-Reply-To",
-	"Keywords",
-	"List-Archive",
-	"List-Help",
-	"List-Id",
-	"List-Owner",
-	"List-Post",
-	"List-Subscribe",
-	"List-Unsubscribe",
-	"List-Unsubscribe-Post",
-	"Message-Context",
-	"Message-ID",
-	"MIME-Version",
-	"Organization",
-	"Original-From",
-	"Original-Message-ID",
-	"Original-Recipient",
-	"Original-Subject",
-	"Precedence",
-	"Priority",
-	"References",
-	"Reply-To",
-	"Return-Path",
-	"Return-Receipt-To",
-	"Sender",
-	"Solicitation",
-	"Sensitivity",
-	"Subject",
-	"Thread-Index",
-	"Thread-Topic",
-	"User-Agent",
-	"VBR-Info",
+#define NAME(s)                                                                \
+	{                                                                      \
+		s, sizeof(s) - 1                                               \
+	}
+
+static const struct slice single_use[] = {
+	NAME("Accept-Language"),
+	NAME("acceptLanguage"),
+	NAME("Archived-At"),
+	NAME("Auto-Submitted"),
+	NAME("Bounces-to"),
+	NAME("Comments"),
+	NAME("Content-Alternative"),
+	NAME("Content-Base"),
+	NAME("Content-Class"),
+	NAME("Content-Description"),
+	NAME("Content-Disposition"),
+	NAME("Content-Duration"),
+	NAME("Content-ID"),
+	NAME("Content-Language"),
+	NAME("Content-Length"),
+	NAME("Content-Location"),
+	NAME("Content-MD5"),
+	NAME("Content-Transfer-Encoding"),
+	NAME("Content-Type"),
+	NAME("Date"),
+	NAME("Delivered-To"),
+	NAME("Disposition-Notification-Options"),
+	NAME("Disposition-Notification-To"),
+	NAME("DKIM-Signature"),
+	NAME("DomainKey-Signature"),
+	NAME("Errors-To"),
+	NAME("From"),
+	NAME("Importance"),
+	NAME("In-Reply-To"),
+	NAME("Keywords"),
+	NAME("List-Archive"),
+	NAME("List-Help"),
+	NAME("List-Id"),
+	NAME("List-Owner"),
+	NAME("List-Post"),
+	NAME("List-Subscribe"),
+	NAME("List-Unsubscribe"),
+	NAME("List-Unsubscribe-Post"),
+	NAME("Message-Context"),
+	NAME("Message-ID"),
+	NAME("MIME-Version"),
+	NAME("Organization"),
+	NAME("Original-From"),
+	NAME("Original-Message-ID"),
+	NAME("Original-Recipient"),
+	NAME("Original-Subject"),
+	NAME("Precedence"),
+	NAME("Priority"),
+	NAME("References"),
+	NAME("Reply-To"),
+	NAME("Return-Path"),
+	NAME("Return-Receipt-To"),
+	NAME("Sender"),
+	NAME("Solicitation"),
+	NAME("Sensitivity"),
+	NAME("Subject"),
+	NAME("Thread-Index"),
+	NAME("Thread-Topic"),
+	NAME("User-Agent"),
+	NAME("VBR-Info"),
 };
 
 _Static_assert(ARRAY_LEN(single_use) <= REWRITE_SINGLE_USE_MAX,
@@ -73,14 +78,13 @@ _Static_assert(ARRAY_LEN(single_use) <= REWRITE_SINGLE_USE_MAX,
 /* Lists of signed fields that are longer are not looked through. */
 #define SIGNED_MAX 1024
 
-/* Asked for each field of each message: most differ in the first letter. */
+/* Asked for each field of each message: most differ in length or beginning. */
 int rewrite_single_use(struct slice name)
 {
-	if (name.len == 0)
-		return -1;
 	for (size_t i = 0; i < ARRAY_LEN(single_use); i++)
-		if (((name.ptr[0] ^ single_use[i][0]) & ~0x20) == 0 &&
-		    slice_caseeq_str(name, single_use[i]))
+		if (name.len == single_use[i].len &&
+		    ((name.ptr[0] ^ single_use[i].ptr[0]) & ~0x20) == 0 &&
+		    slice_caseeq(name, single_use[i]))
 			return (int)i;
 	return -1;
 }
