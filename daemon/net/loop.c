@@ -22,6 +22,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TIMER_MAX_US (INT64_C(100) * 365 * 86400 * US_PER_S)
+
 struct deferred {
 	void (*fn)(void *ptr);
 	void *ptr;
@@ -202,6 +204,11 @@ void loop_wake(struct loop *loop)
 	}
 }
 
+void loop_kick(struct loop *loop)
+{
+	loop_wake(loop);
+}
+
 char *loop_scratch(struct loop *loop)
 {
 	return loop->scratch;
@@ -243,16 +250,6 @@ void loop_remove_orphan(struct loop *loop, struct loop_hook *hook)
 	hook_remove(&loop->orphans, hook);
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *arg)
-{
-	struct loop_timer *t = arg;
-
-	(void)fd;
-	(void)what;
-	loop_wake(t->loop);
-	t->fn(t->ctx);
-}
-
 static struct event *new_event(struct loop *loop, evutil_socket_t fd,
     short what, event_callback_fn fn, void *arg)
 {
@@ -269,12 +266,48 @@ static void add_event(struct event *event, const struct timeval *delay)
 		fatal("cannot add an event to the loop");
 }
 
+/* --- timers --- */
+
+/*
+ * Deadlines are put off with every command of every session, and hardly ever
+ * met.  So the event stays where it is when a timer is set to a later time,
+ * and when it fires too early, is set to what is left: event_us <= due_us.
+ */
+static void arm_timer(struct loop_timer *t, int64_t delay_us)
+{
+	struct timeval delay = {
+		.tv_sec = delay_us / US_PER_S,
+		.tv_usec = delay_us % US_PER_S,
+	};
+
+	t->armed = true;
+	t->event_us = clock_mono_us() + delay_us;
+	add_event(t->event, &delay);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct loop_timer *t = arg;
+	int64_t left;
+
+	(void)fd;
+	(void)what;
+	loop_wake(t->loop);
+	t->armed = false;
+	left = t->due_us - clock_mono_us();
+	if (left > 0)
+		arm_timer(t, left);
+	else
+		t->fn(t->ctx);
+}
+
 void loop_timer_init(
     struct loop_timer *t, struct loop *loop, void (*fn)(void *ctx), void *ctx)
 {
 	t->loop = loop;
 	t->fn = fn;
 	t->ctx = ctx;
+	t->armed = false;
 	t->event = new_event(loop, -1, 0, on_timer, t);
 }
 
@@ -287,23 +320,26 @@ void loop_timer_fini(struct loop_timer *t)
 
 void loop_timer_set(struct loop_timer *t, int64_t delay_us)
 {
-	struct timeval delay = { 0 };
-
-	if (delay_us > 0) {
-		delay.tv_sec = delay_us / US_PER_S;
-		delay.tv_usec = delay_us % US_PER_S;
-	}
-	add_event(t->event, &delay);
+	if (delay_us < 0)
+		delay_us = 0;
+	else if (delay_us > TIMER_MAX_US)
+		delay_us = TIMER_MAX_US;
+	t->due_us = clock_mono_us() + delay_us;
+	/* An event that is due already would fire in this turn. */
+	if (!t->armed || delay_us == 0 || t->event_us > t->due_us)
+		arm_timer(t, delay_us);
 }
 
 void loop_timer_clear(struct loop_timer *t)
 {
-	event_del(t->event);
+	if (t->armed)
+		event_del(t->event);
+	t->armed = false;
 }
 
 bool loop_timer_pending(const struct loop_timer *t)
 {
-	return event_pending(t->event, EV_TIMEOUT, NULL) != 0;
+	return t->armed;
 }
 
 static void on_watch(evutil_socket_t fd, short what, void *arg)

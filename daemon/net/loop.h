@@ -28,6 +28,8 @@ void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 /* Called once a turn, after the callbacks of that turn. */
 void loop_on_turn(struct loop *loop, void (*fn)(void *ctx), void *ctx);
+/* It will be, before the loop waits for events again. */
+void loop_kick(struct loop *loop);
 /* fn(ptr) at the end of this turn. */
 void loop_defer(struct loop *loop, void (*fn)(void *ptr), void *ptr);
 /* For this directory only. */
@@ -42,6 +44,8 @@ struct loop_timer {
 	void (*fn)(void *ctx);
 	void *ctx;
 	struct loop *loop;
+	bool armed;
+	int64_t due_us, event_us; /* see loop.c */
 };
 void loop_timer_init(
     struct loop_timer *t, struct loop *loop, void (*fn)(void *ctx), void *ctx);

@@ -236,6 +236,60 @@ static void test_timer_pending(void **state)
 	assert_false(loop_timer_pending(&t->timer));
 }
 
+static void count_timer(void *ctx)
+{
+	struct test *t = ctx;
+
+	assert_true(clock_mono_us() >= t->due_us);
+	t->n_left--;
+	loop_stop(t->loop);
+}
+
+static void put_it_off(void *ctx)
+{
+	struct test *t = ctx;
+
+	t->due_us = clock_mono_us() + 30 * US_PER_MS;
+	loop_timer_set(&t->timer, 30 * US_PER_MS);
+}
+
+static void stop(void *ctx)
+{
+	loop_stop(ctx);
+}
+
+/* A timer that was put off fires once, and not before its last due time. */
+static void test_timer_put_off(void **state)
+{
+	struct test *t = *state;
+	struct loop_timer other, last;
+
+	t->n_left = 1;
+	loop_timer_init(&t->timer, t->loop, count_timer, t);
+	loop_timer_init(&other, t->loop, put_it_off, t);
+	loop_timer_set(&t->timer, 10 * US_PER_MS);
+	loop_timer_set(&other, 5 * US_PER_MS);
+	loop_run(t->loop);
+	assert_int_equal(t->n_left, 0);
+	assert_false(loop_timer_pending(&t->timer));
+	/* To an earlier time, or cleared where it was put off. */
+	t->n_left = 1;
+	t->due_us = 0;
+	loop_timer_set(&t->timer, 3600 * US_PER_S);
+	loop_timer_set(&t->timer, 1);
+	loop_run(t->loop);
+	assert_int_equal(t->n_left, 0);
+	loop_timer_set(&t->timer, 1);
+	loop_timer_set(&t->timer, 5 * US_PER_MS);
+	loop_timer_clear(&t->timer);
+	loop_timer_init(&last, t->loop, stop, t->loop);
+	loop_timer_set(&last, 10 * US_PER_MS);
+	loop_run(t->loop);
+	assert_int_equal(t->n_left, 0);
+	loop_timer_fini(&other);
+	loop_timer_fini(&last);
+}
+
 static void spin_2ms(void *ctx)
 {
 	struct test *t = ctx;
@@ -348,6 +402,7 @@ int main(void)
 		TEST(test_stop_before_run),
 		TEST(test_timers_are_never_early),
 		TEST(test_timer_pending),
+		TEST(test_timer_put_off),
 		TEST(test_the_clock_is_read_once_a_turn),
 		TEST(test_unwatch_inside_the_callback),
 		TEST(test_signals),
