@@ -6,6 +6,7 @@
  * of a JSON object and fields of the journal go in whole or not at all.  Values
  * are cut before they are escaped, so that an escape is never cut in half.
  */
+#include "base/decimal.h"
 #include "base/log_private.h"
 
 #include "base/clock.h"
@@ -86,18 +87,15 @@ static void put_str(struct log_text *out, const char *s)
 	put(out, s, strlen(s));
 }
 
-/* Lines are many, and printf(3) was a tenth of what one message costs. */
 static void put_number(struct log_text *out, int value)
 {
-	unsigned rest = value < 0 ? 0U - (unsigned)value : (unsigned)value;
-	char digits[16], *p = digits + sizeof(digits);
+	char digits[DECIMAL_BUF];
 
-	do
-		*--p = (char)('0' + rest % 10);
-	while ((rest /= 10) > 0);
 	if (value < 0)
-		*--p = '-';
-	put(out, p, (size_t)(digits + sizeof(digits) - p));
+		put_str(out, "-");
+	put_str(out,
+	    decimal_format(
+		value < 0 ? 0U - (unsigned)value : (unsigned)value, digits));
 }
 
 /* Takes from the reserve. */

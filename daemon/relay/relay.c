@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/crash.h"
+#include "base/decimal.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/stat.h"
@@ -63,7 +64,7 @@ void relay_move(
 
 void relay_log_accepted(const struct message *m)
 {
-	char size[24], nrcpt[16];
+	char size[DECIMAL_BUF], nrcpt[DECIMAL_BUF];
 	struct log_field smtpd[] = {
 		{ LOG_PLAIN, "client", m->peer },
 		{ LOG_HIDDEN, "helo", m->helo },
@@ -75,14 +76,12 @@ void relay_log_accepted(const struct message *m)
 	};
 	struct log_field qmgr[] = {
 		{ LOG_ANGLE, "from", m->sender },
-		{ LOG_NUMBER, "size", size },
-		{ LOG_NUMBER, "nrcpt", nrcpt },
+		{ LOG_NUMBER, "size", decimal_format(m->size, size) },
+		{ LOG_NUMBER, "nrcpt", decimal_format(m->n_rcpts, nrcpt) },
 		{ LOG_NOTE, "queue", "queue active" },
 		{ LOG_END, NULL, NULL },
 	};
 
-	snprintf(size, sizeof size, "%llu", (unsigned long long)m->size);
-	snprintf(nrcpt, sizeof nrcpt, "%u", m->n_rcpts);
 	/* Who counts received mail by these lines counts accepted mail. */
 	if (m->peer != NULL && m->peer[0] != '\0')
 		log_event(LOG_LEVEL_INFO, LOG_SMTPD, "client", m->id, smtpd);
@@ -422,7 +421,7 @@ static void on_wake(void *ctx)
 
 void relay_kick(struct relay *r)
 {
-	loop_timer_set(&r->wake, 0);
+	loop_kick(r->loop);
 }
 
 static void on_tick(void *ctx)

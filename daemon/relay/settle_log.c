@@ -5,6 +5,7 @@
 #include "relay/settle_private.h"
 
 #include "base/clock.h"
+#include "base/decimal.h"
 #include "base/histogram.h"
 #include "base/log.h"
 #include "base/stat.h"
@@ -12,14 +13,32 @@
 #include <stdio.h>
 #include <string.h>
 
-/* As Postfix writes seconds: two digits that count, never an exponent. */
-static int put_seconds(char *buf, size_t size, int64_t us)
-{
-	double seconds = (double)(us > 0 ? us : 0) / US_PER_S;
+/* The most of a time in seconds, and of four of them. */
+#define SECONDS_BUF 32
 
-	if (seconds < 0.001)
-		return snprintf(buf, size, "0");
-	return snprintf(buf, size, seconds < 99 ? "%.2g" : "%.0f", seconds);
+/*
+ * As Postfix writes seconds: two digits that count, never an exponent, nothing
+ * below a millisecond.  Returns the end.
+ */
+static char *put_seconds(char *p, int64_t us)
+{
+	char digits[DECIMAL_BUF];
+	uint64_t value = us < 1000 ? 0 : (uint64_t)us, step = 1;
+
+	while (step < 1000000 && 2 * value >= 199 * step)
+		step *= 10;
+	value = (value + step / 2) / step * step;
+	p = stpcpy(p, decimal_format(value / 1000000, digits));
+	value %= 1000000;
+	if (value == 0)
+		return p;
+	*p++ = '.';
+	for (step = 100000; value > 0; step /= 10) {
+		*p++ = (char)('0' + value / step);
+		value %= step;
+	}
+	*p = '\0';
+	return p;
 }
 
 struct delays {
@@ -53,19 +72,15 @@ static void observe_delays(const struct settlement *res)
 	histogram_observe(HISTOGRAM_DELIVERY_DELAY, STAGE_TOTAL, d.total_us);
 }
 
-static void format_delays(
-    const struct settlement *res, char *delay, char *delays, size_t size)
+static void format_delays(const struct settlement *res, char delay[SECONDS_BUF],
+    char delays[4 * SECONDS_BUF])
 {
 	struct delays d = delays_of(res);
-	size_t n;
 
-	put_seconds(delay, size, d.total_us);
-	n = (size_t)snprintf(delays, size, "0/");
-	n += (size_t)put_seconds(delays + n, size - n, d.queue_us);
-	n += (size_t)snprintf(delays + n, size - n, "/");
-	n += (size_t)put_seconds(delays + n, size - n, d.setup_us);
-	n += (size_t)snprintf(delays + n, size - n, "/");
-	put_seconds(delays + n, size - n, d.sending_us);
+	put_seconds(delay, d.total_us);
+	delays = put_seconds(stpcpy(delays, "0/"), d.queue_us);
+	delays = put_seconds(stpcpy(delays, "/"), d.setup_us);
+	put_seconds(stpcpy(delays, "/"), d.sending_us);
 }
 
 static void describe(const struct settlement *res, const struct verdict *v,
@@ -91,16 +106,17 @@ static void log_recipient(const struct settlement *res, unsigned i)
 						      : "deferred";
 	enum log_level level =
 	    rcpt->state == RCPT_FAILED ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
-	char delay[96], delays[96], conn[16], attempt[16];
+	char delay[SECONDS_BUF], delays[4 * SECONDS_BUF];
+	char conn[DECIMAL_BUF], attempt[DECIMAL_BUF];
 	char note[REPLY_TEXT_MAX + 700];
 	const char *ses_id = NULL;
 
 	if (!log_enabled(level))
 		return;
-	format_delays(res, delay, delays, sizeof delay);
+	format_delays(res, delay, delays);
 	describe(res, v, status, note, sizeof note);
-	snprintf(conn, sizeof conn, "%u", res->conn);
-	snprintf(attempt, sizeof attempt, "%u", a->stub->attempts);
+	decimal_format(res->conn, conn);
+	decimal_format(a->stub->attempts, attempt);
 	if (rcpt->state == RCPT_SENT && strncmp(v->text, "250 Ok ", 7) == 0)
 		ses_id = v->text + 7;
 	struct log_field fields[] = {

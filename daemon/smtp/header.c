@@ -198,6 +198,16 @@ static const char *harmless(const char *in, const char *also, char *buf)
 	return n > 0 ? buf : "unknown";
 }
 
+/* At most `max` bytes of it; returns the end. */
+static char *put_most(char *p, const char *text, size_t max)
+{
+	size_t len = strnlen(text, max);
+
+	memcpy(p, text, len);
+	p[len] = '\0';
+	return p + len;
+}
+
 size_t header_format_received(char *buf, size_t size, const char *helo,
     const char *peer, const char *hostname, bool esmtp, const char *id,
     const char *date)
@@ -206,8 +216,9 @@ size_t header_format_received(char *buf, size_t size, const char *helo,
 	char host_buf[TRACE_NAME_MAX + 1];
 	const char *with = esmtp ? "ESMTP" : "SMTP";
 	bool fold_from, fold_by;
-	int n;
+	char *p = buf;
 
+	_Static_assert(3 * TRACE_NAME_MAX + 200 < 1024, "they all fit");
 	ASSERT(size >= 1024);
 	helo = harmless(helo, "", helo_buf);
 	peer = harmless(peer, " ", peer_buf);
@@ -217,12 +228,13 @@ size_t header_format_received(char *buf, size_t size, const char *helo,
 	fold_by = strlen("\tby  (sesrelayd) with ESMTP id ;") +
 		strlen(hostname) + strlen(id) >
 	    FOLD_COLUMN;
-	n = snprintf(buf, size,
-	    "Received: from %s%s(%s)\r\n"
-	    "\tby %s (sesrelayd)%swith %s id %.32s;\r\n"
-	    "\t%.64s\r\n",
-	    helo, fold_from ? "\r\n\t" : " ", peer, hostname,
-	    fold_by ? "\r\n\t" : " ", with, id, date);
-	ASSERT(n > 0 && (size_t)n < size);
-	return (size_t)n;
+	p = stpcpy(stpcpy(p, "Received: from "), helo);
+	p = stpcpy(stpcpy(p, fold_from ? "\r\n\t(" : " ("), peer);
+	p = stpcpy(stpcpy(p, ")\r\n\tby "), hostname);
+	p = stpcpy(stpcpy(p, " (sesrelayd)"), fold_by ? "\r\n\t" : " ");
+	p = stpcpy(stpcpy(stpcpy(p, "with "), with), " id ");
+	p = put_most(p, id, 32);
+	p = put_most(stpcpy(p, ";\r\n\t"), date, 64);
+	p = stpcpy(p, "\r\n");
+	return (size_t)(p - buf);
 }

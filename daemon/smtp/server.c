@@ -31,11 +31,19 @@ static void add_line_v(
     struct server_out *out, char separator, const char *fmt, va_list ap)
 {
 	char line[REPLY_LINE_MAX - 1]; /* its NUL makes room for the CRLF */
-	int head = snprintf(line, sizeof(line), "%d%c", out->code, separator);
-	size_t len;
+	size_t len, head = 4;
+	int n;
 
-	vsnprintf(line + head, sizeof(line) - (size_t)head, fmt, ap);
-	len = strlen(line);
+	ASSERT(out->code >= 200 && out->code < 600);
+	line[0] = (char)('0' + out->code / 100);
+	line[1] = (char)('0' + out->code / 10 % 10);
+	line[2] = (char)('0' + out->code % 10);
+	line[3] = separator;
+	n = vsnprintf(line + head, sizeof(line) - head, fmt, ap);
+	ASSERT(n >= 0);
+	len = head + (size_t)n;
+	if (len > sizeof(line) - 1)
+		len = sizeof(line) - 1;
 	for (size_t i = 0; i < len; i++)
 		if (line[i] < ' ' || line[i] > '~')
 			line[i] = '?';
