@@ -21,7 +21,7 @@ ABOUT = "in a trace of a load: nothing is acknowledged before it is durable"
 
 SESSIONS = 8
 CALLS = ("openat,mkdirat,renameat,unlinkat,close,pwrite64,pwritev,write,fsync,"
-         "fdatasync,ftruncate,sendmsg")
+         "fdatasync,ftruncate,sendto,sendmsg")
 OUTCOME_SECONDS = 2.0
 
 LINE = re.compile(r"(\d+) +(\d+\.\d+) (.*)")
@@ -203,7 +203,7 @@ class Checker:
         if path in self.entries:
             self.wrong(call, f"large/{id} has an entry that is not synced")
 
-    def begin_sendmsg(self, call):
+    def begin_sendto(self, call):
         m = QUEUED.search(call.text)
         if not m:
             return
@@ -219,6 +219,8 @@ class Checker:
                 self.wrong(call, f"{m[1]}: the entry of {name} is not synced")
         if m[1] in self.large:
             self.check_large(call, m[1])
+
+    begin_sendmsg = begin_sendto  # a reply in several pieces
 
 
 def send(relay, number, n):

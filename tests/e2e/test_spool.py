@@ -611,7 +611,7 @@ def test_large_content_that_cannot_be_written(relay, sesd, fault):
 @pytest.mark.parametrize("point", [
     "pwritev:signal=KILL:when=1", "pwritev:signal=KILL:when=3",
     "fdatasync:signal=KILL:when=2", "fdatasync:signal=KILL:when=4",
-    "sendmsg:signal=KILL:when=4", "sendmsg:signal=KILL:when=6",
+    "sendto:signal=KILL:when=4", "sendto:signal=KILL:when=6",
     "fsync:signal=KILL:when=1"])
 def test_killed_at_a_step_of_the_protocol(relay, sesd, point):
     """What was being done when the process died is there whole or not at
