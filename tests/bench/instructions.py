@@ -128,7 +128,7 @@ def main():
     try:
         with Workdir("instructions") as root:
             root.chmod(0o755)
-            certs = make_certificates(root / "certs")
+            certs = make_certificates(root / "certs", "rsa")
             upstream = Sesd(root / "sesd", certs, modes=("wrapper",))
             try:
                 ctx = turns.Context(groups, upstream, certs, root)

@@ -131,7 +131,8 @@ def measure_all(args):
     try:
         with Workdir("bench") as root:
             root.chmod(0o755)  # the peers run as users of their own
-            certs = make_certificates(root / "certs")
+            # What SES shows: a handshake costs both sides that much.
+            certs = make_certificates(root / "certs", "rsa")
             upstream = Sesd(root / "sesd", certs, modes=("wrapper",))
             try:
                 ctx = Context(groups, upstream, certs, root)

@@ -69,10 +69,10 @@ def free_port():
                 continue
 
 
-def make_certificates(directory):
+def make_certificates(directory, keys="ec"):
     """ca.pem, good.pem/good.key, and the bad ones, by tests/ses/certs.sh."""
     subprocess.run(
-        ["bash", str(ROOT / "tests/ses/certs.sh"), str(directory)],
+        ["bash", str(ROOT / "tests/ses/certs.sh"), str(directory), keys],
         check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     return pathlib.Path(directory)
 

@@ -6,13 +6,15 @@
 #   cn-only (the name in the subject alone), wrongwild (*.email-smtp.test),
 #   chain (by an intermediate, which is in the file), nochain (it is missing)
 # Needs the openssl command and nothing else; EC keys, well under a second.
+# With `rsa` behind the directory: RSA keys of 2048 bits, as SES has them.
 set -euo pipefail
 export LC_ALL=C
 
-if [ $# -ne 1 ]; then
-	echo "usage: $0 DIR" >&2
+if [ $# -lt 1 ] || [ $# -gt 2 ]; then
+	echo "usage: $0 DIR [rsa]" >&2
 	exit 2
 fi
+keys=${2:-ec}
 mkdir -p "$1"
 cd "$1"
 
@@ -43,7 +45,12 @@ END
 
 # new_key FILE
 new_key() {
-	openssl ecparam -name prime256v1 -genkey -noout -out "$1"
+	if [ "$keys" = rsa ]; then
+		openssl genrsa -out "$1" 2048 2> openssl.log ||
+			{ cat openssl.log >&2; exit 1; }
+	else
+		openssl ecparam -name prime256v1 -genkey -noout -out "$1"
+	fi
 }
 
 # new_ca NAME SUBJECT
