@@ -30,6 +30,7 @@ struct work_port {
 	struct work_list completed; /* under lock */
 	LIST_HEAD(, worker) workers; /* the loop thread's, with the next */
 	bool gathering;
+	uint64_t n_flushes;
 	int event_fd;
 };
 
@@ -348,8 +349,14 @@ void work_port_flush(struct work_port *port)
 {
 	struct worker *w;
 
+	port->n_flushes++;
 	LIST_FOREACH (w, &port->workers, link)
 		hand_over(w);
+}
+
+uint64_t work_port_round(const struct work_port *port)
+{
+	return port->gathering ? port->n_flushes : 0;
 }
 
 size_t work_pending(struct worker *w)

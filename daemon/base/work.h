@@ -42,6 +42,9 @@ void work_port_dispatch(struct work_port *port);
  */
 void work_port_gather(struct work_port *port, bool gather);
 void work_port_flush(struct work_port *port);
+/* Jobs that were submitted in this round are not handed to their workers yet,
+ * and may still be added to; 0: it does not gather. */
+uint64_t work_port_round(const struct work_port *port);
 /* Every worker on it must be gone; completions still waiting are run. */
 void work_port_free(struct work_port *port);
 

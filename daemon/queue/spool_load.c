@@ -1,7 +1,8 @@
 /*
  * Reading back: whole messages, and pieces of large content.
  *
- * On disk threads.  Content is compared with the checksums of its arrival
+ * On disk threads; messages that are wanted in one turn of the loop go there
+ * and come back together.  Content is compared with the checksums of its arrival
  * before anybody gets it; large content is read once for that, which also
  * brings it into the page cache.  Compaction may remove the segment that a
  * waiting job was told to read: the job is then sent to the copy.
@@ -17,9 +18,12 @@
 #include <unistd.h>
 
 #define CHECK_BYTES (256u * 1024)
+/* The last of them waits for all; with many, the threads share them. */
+#define LOADS_MAX 16
 
-struct load_job {
-	struct spool_job job; /* first */
+/* One message. */
+struct load {
+	STAILQ_ENTRY(load) link;
 	uint64_t id;
 	struct spool_ref ref;
 	struct spool_fd *lent; /* NULL: none; its fd was `fd` then */
@@ -30,6 +34,12 @@ struct load_job {
 	struct message *message;
 	struct err err;
 	struct spool_notes notes;
+};
+
+struct load_batch {
+	struct spool_job job; /* first */
+	STAILQ_HEAD(, load) loads;
+	unsigned n;
 };
 
 struct read_job {
@@ -152,94 +162,130 @@ struct message *load_message(const struct spool_dirs *dirs, uint64_t id,
 
 /* Also leaves the descriptor open, for who lends it to others. */
 static struct message *load_and_keep(
-    const struct spool_dirs *dirs, struct load_job *job)
+    const struct spool_dirs *dirs, struct load *l)
 {
-	job->fd = open_segment(dirs, job->ref, &job->err);
-	return job->fd < 0
-	    ? NULL
-	    : load_from(dirs, job->fd, job->id, job->ref, &job->err);
+	l->fd = open_segment(dirs, l->ref, &l->err);
+	return l->fd < 0 ? NULL
+			 : load_from(dirs, l->fd, l->id, l->ref, &l->err);
 }
 
 /* What an old descriptor cannot give, a new one has to refuse as well. */
-static struct message *load(const struct spool_dirs *dirs, struct load_job *job)
+static struct message *load(const struct spool_dirs *dirs, struct load *l)
 {
 	struct message *m;
 
-	if (job->lent == NULL)
-		return load_message(dirs, job->id, job->ref, &job->err);
-	if (job->fd < 0)
-		return load_and_keep(dirs, job);
-	m = load_from(dirs, job->fd, job->id, job->ref, &job->err);
+	if (l->lent == NULL)
+		return load_message(dirs, l->id, l->ref, &l->err);
+	if (l->fd < 0)
+		return load_and_keep(dirs, l);
+	m = load_from(dirs, l->fd, l->id, l->ref, &l->err);
 	if (m != NULL)
 		return m;
-	job->lent_failed = true;
-	return load_message(dirs, job->id, job->ref, &job->err);
+	l->lent_failed = true;
+	return load_message(dirs, l->id, l->ref, &l->err);
 }
 
 static void load_run(struct work_job *work)
 {
-	struct load_job *job = CONTAINER_OF(work, struct load_job, job.work);
-	const struct spool_dirs *dirs = &job->job.spool->dirs;
+	struct load_batch *batch =
+	    CONTAINER_OF(work, struct load_batch, job.work);
+	const struct spool_dirs *dirs = &batch->job.spool->dirs;
 	struct crash_mark before;
+	struct load *l;
 
-	before = crash_enter(job->id, CRASH_LOAD);
-	job->message = load(dirs, job);
-	if (job->message == NULL && job->err.code == EBADMSG)
-		failed_set_aside_record(dirs, job->ref, &job->notes);
-	crash_leave(before);
+	STAILQ_FOREACH (l, &batch->loads, link) {
+		before = crash_enter(l->id, CRASH_LOAD);
+		l->message = load(dirs, l);
+		if (l->message == NULL && l->err.code == EBADMSG)
+			failed_set_aside_record(dirs, l->ref, &l->notes);
+		crash_leave(before);
+	}
 }
 
-static void submit_load(struct spool *s, struct load_job *job)
+static void load_done(struct work_job *work);
+
+/* One that can still be added to, or a new one. */
+static struct load_batch *open_batch(struct spool *s)
 {
-	job->lent = spool_fd_borrow(s, job->ref.segment);
-	job->fd = job->lent != NULL ? job->lent->fd : -1;
-	job->lent_failed = false;
-	spool_submit(s, s->disk, &job->job);
+	uint64_t round = work_port_round(s->port);
+	struct load_batch *batch = s->loads;
+
+	if (round != 0 && round == s->loads_round && batch->n < LOADS_MAX)
+		return batch;
+	batch = xcalloc(1, sizeof(*batch));
+	STAILQ_INIT(&batch->loads);
+	batch->job.work.run = load_run;
+	batch->job.work.done = load_done;
+	s->loads = batch;
+	s->loads_round = round;
+	return batch;
 }
 
-static void give_back(struct spool *s, struct load_job *job)
+static void submit_load(struct spool *s, struct load *l)
 {
-	if (job->lent == NULL)
+	struct load_batch *batch = open_batch(s);
+
+	l->lent = spool_fd_borrow(s, l->ref.segment);
+	l->fd = l->lent != NULL ? l->lent->fd : -1;
+	l->lent_failed = false;
+	STAILQ_INSERT_TAIL(&batch->loads, l, link);
+	if (batch->n++ == 0)
+		spool_submit(s, s->disk, &batch->job);
+}
+
+static void give_back(struct spool *s, struct load *l)
+{
+	if (l->lent == NULL)
 		return;
-	if (job->lent_failed)
-		spool_fd_forget(s, job->ref.segment);
-	spool_fd_return(s, job->lent, job->fd);
+	if (l->lent_failed)
+		spool_fd_forget(s, l->ref.segment);
+	spool_fd_return(s, l->lent, l->fd);
+}
+
+static void end_load(struct spool *s, struct load *l)
+{
+	struct spool_ref ref = spool_where(s, l->id, l->ref);
+
+	give_back(s, l);
+	if (l->message == NULL && ref_pack(ref) != ref_pack(l->ref)) {
+		l->ref = ref;
+		submit_load(s, l);
+		return;
+	}
+	if (l->message == NULL)
+		stat_add(l->err.code == EBADMSG ? STAT_SPOOL_DAMAGED
+						: STAT_SPOOL_ERRORS,
+		    1);
+	spool_report_notes(s, &l->notes);
+	l->done(l->ctx, l->message, &l->err);
+	free(l);
 }
 
 static void load_done(struct work_job *work)
 {
-	struct load_job *job = CONTAINER_OF(work, struct load_job, job.work);
-	struct spool *s = spool_job_end(&job->job);
-	struct spool_ref ref = spool_where(s, job->id, job->ref);
+	struct load_batch *batch =
+	    CONTAINER_OF(work, struct load_batch, job.work);
+	struct spool *s = spool_job_end(&batch->job);
+	struct load *l;
 
-	give_back(s, job);
-	if (job->message == NULL && ref_pack(ref) != ref_pack(job->ref)) {
-		job->ref = ref;
-		submit_load(s, job);
-		return;
+	while ((l = STAILQ_FIRST(&batch->loads)) != NULL) {
+		STAILQ_REMOVE_HEAD(&batch->loads, link);
+		end_load(s, l);
 	}
-	if (job->message == NULL)
-		stat_add(job->err.code == EBADMSG ? STAT_SPOOL_DAMAGED
-						  : STAT_SPOOL_ERRORS,
-		    1);
-	spool_report_notes(s, &job->notes);
-	job->done(job->ctx, job->message, &job->err);
-	free(job);
+	free(batch);
 }
 
 void spool_load(struct spool *s, uint64_t id, struct spool_ref ref,
     void (*done)(void *ctx, struct message *m, const struct err *err),
     void *ctx)
 {
-	struct load_job *job = xcalloc(1, sizeof(*job));
+	struct load *l = xcalloc(1, sizeof(*l));
 
-	job->job.work.run = load_run;
-	job->job.work.done = load_done;
-	job->id = id;
-	job->ref = spool_where(s, id, ref);
-	job->done = done;
-	job->ctx = ctx;
-	submit_load(s, job);
+	l->id = id;
+	l->ref = spool_where(s, id, ref);
+	l->done = done;
+	l->ctx = ctx;
+	submit_load(s, l);
 }
 
 static void read_run(struct work_job *work)

@@ -425,6 +425,9 @@ struct spool {
 	char *learn_next; /* to be written */
 	bool saving_learned, learned_failing;
 
+	/* Loads that go to the disk together, in this round of the port. */
+	struct load_batch *loads;
+	uint64_t loads_round;
 	struct spool_fd fds[4]; /* a drain goes through one after the other */
 	uint64_t fds_used;
 

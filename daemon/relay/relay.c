@@ -25,6 +25,8 @@
 #include <string.h>
 
 #define TICK_US US_PER_S
+/* One in so many is loaded beyond what connections could take. */
+#define LOAD_AHEAD 4
 
 /* --- queue to attempt --- */
 
@@ -208,13 +210,20 @@ static unsigned n_connections(const struct relay *r)
 	    pool_count(r->pool, POOL_IDLE) + pool_count(r->pool, POOL_BUSY);
 }
 
-/* Keep as many messages loaded, or on their way, as connections could take. */
+/*
+ * Keep as many messages loaded, or on their way, as connections could take,
+ * and get them by the dozen: to wake a thread, and to be woken by it, costs
+ * more than to read a message.
+ */
 static void load_ahead(struct relay *r)
 {
-	unsigned want = n_connections(r) + 1;
+	unsigned need = n_connections(r) + 1;
+	unsigned want = need + need / LOAD_AHEAD;
 	unsigned have = r->n_loading + r->n_loaded;
 	struct stub *stub;
 
+	if (have >= need)
+		return;
 	while (have < want &&
 	    (stub = queue_take(r->queue, clock_mono_us())) != NULL) {
 		have++;

@@ -322,6 +322,41 @@ static void test_damage_found_by_load(void **state)
 	three_fini(&t);
 }
 
+/* Those that go to the disk together each have an answer of their own. */
+static void test_loads_of_one_turn(void **state)
+{
+	struct answer a[40] = { 0 };
+	struct three t;
+
+	(void)state;
+	three_init(&t);
+	bench_reopen(&t.b);
+	t.bytes[t.m[1]->ref.offset - 30] ^= 1;
+	write_file(t.path, t.bytes, t.len);
+	work_port_gather(t.b.port, true);
+	for (size_t i = 0; i < ARRAY_LEN(a); i++) {
+		/* In rounds of 1, 2 and 37: what was handed over is left. */
+		if (i == 1 || i == 3)
+			work_port_flush(t.b.port);
+		spool_load(
+		    t.b.spool, 101 + i % 3, t.m[i % 3]->ref, on_loaded, &a[i]);
+	}
+	work_port_gather(t.b.port, false);
+	for (size_t i = 0; i < ARRAY_LEN(a); i++) {
+		bench_wait(&t.b, &a[i]);
+		if (i % 3 == 0) {
+			assert_null(a[i].m);
+			assert_int_equal(a[i].err.code, EBADMSG);
+			continue;
+		}
+		assert_non_null(a[i].m);
+		assert_int_equal(a[i].m->id, 101 + i % 3);
+		assert_int_equal(a[i].m->body.len, LEN);
+		message_free(a[i].m);
+	}
+	three_fini(&t);
+}
+
 static void test_damaged_large(void **state)
 {
 	struct message *m = make_message(7, 0, 1);
@@ -645,6 +680,7 @@ int main(void)
 		cmocka_unit_test(test_quoted_records),
 		cmocka_unit_test(test_forged_record),
 		cmocka_unit_test(test_damage_found_by_load),
+		cmocka_unit_test(test_loads_of_one_turn),
 		cmocka_unit_test(test_damaged_large),
 		cmocka_unit_test(test_content_of_damaged_arrival),
 		cmocka_unit_test(test_damage_in_large_body_of_old_segment),
