@@ -20,6 +20,12 @@ static inline struct slice slice_of(const char *ptr, size_t len)
 	return (struct slice){ ptr, len };
 }
 
+/* Of a literal, as an initializer. */
+#define SLICE_INIT(s)                                                          \
+	{                                                                      \
+		(s), sizeof(s) - 1                                             \
+	}
+
 /* Of a C string; inline, for the length of a literal is known. */
 static inline struct slice slice_str(const char *s)
 {

@@ -29,14 +29,10 @@ static char *put_seconds(char *p, int64_t us)
 		step *= 10;
 	value = (value + step / 2) / step * step;
 	p = stpcpy(p, decimal_format(value / 1000000, digits));
-	value %= 1000000;
-	if (value == 0)
-		return p;
-	*p++ = '.';
-	for (step = 100000; value > 0; step /= 10) {
-		*p++ = (char)('0' + value / step);
-		value %= step;
-	}
+	if (value % 1000000 > 0)
+		*p++ = '.';
+	while ((value = value % 1000000 * 10) > 0)
+		*p++ = (char)('0' + value / 1000000);
 	*p = '\0';
 	return p;
 }

@@ -12,26 +12,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAME(s)                                                                \
-	{                                                                      \
-		s, sizeof(s) - 1                                               \
-	}
-
 static const struct rewrite_field_kind kinds[] = {
 	/* name, has_addresses, is_sender, is_sent, drop_empty */
-	{ NAME("From"), true, true, true, true },
-	{ NAME("Sender"), true, true, true, true },
-	{ NAME("Return-Path"), true, true, true, true },
-	{ NAME("Reply-To"), true, false, true, true },
-	{ NAME("To"), true, false, true, true },
-	{ NAME("Cc"), true, false, true, true },
-	{ NAME("Resent-From"), true, false, false, false },
-	{ NAME("Resent-Sender"), true, false, false, false },
-	{ NAME("Resent-Reply-To"), true, false, false, false },
-	{ NAME("Resent-To"), true, false, false, false },
-	{ NAME("Resent-Cc"), true, false, false, false },
-	{ NAME("Date"), false, false, false, true },
-	{ NAME("Message-ID"), false, false, false, true },
+	{ SLICE_INIT("From"), true, true, true, true },
+	{ SLICE_INIT("Sender"), true, true, true, true },
+	{ SLICE_INIT("Return-Path"), true, true, true, true },
+	{ SLICE_INIT("Reply-To"), true, false, true, true },
+	{ SLICE_INIT("To"), true, false, true, true },
+	{ SLICE_INIT("Cc"), true, false, true, true },
+	{ SLICE_INIT("Resent-From"), true, false, false, false },
+	{ SLICE_INIT("Resent-Sender"), true, false, false, false },
+	{ SLICE_INIT("Resent-Reply-To"), true, false, false, false },
+	{ SLICE_INIT("Resent-To"), true, false, false, false },
+	{ SLICE_INIT("Resent-Cc"), true, false, false, false },
+	{ SLICE_INIT("Date"), false, false, false, true },
+	{ SLICE_INIT("Message-ID"), false, false, false, true },
 };
 
 static char lower(char c)

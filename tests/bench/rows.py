@@ -16,9 +16,12 @@ LEVELS = (1, 10, 100)  # sessions
 RTTS = (0, 10, 40)
 
 
-def compare(turn, **limits):
-    """All three relays, and what else there is to compare with."""
-    out = {name: (cls, turn) for name, cls in relays.ALL.items()}
+def compare(turn, peers=None, **limits):
+    """All three relays, and what else there is to compare with.  `peers`:
+    other arguments for the others, which take ten times as long."""
+    out = {name: (cls, turn if cls is relays.Sesrelayd
+                  else partial(turn, **(peers or {})))
+           for name, cls in relays.ALL.items()}
     out.update(limits)
     return out
 
@@ -33,6 +36,7 @@ def make_turns(quick):
         messages = count(full, small)
         out.append((f"accept-{n}", "accept", compare(
             partial(turns.accept, messages=messages, sessions=n),
+            {"messages": min(messages, 5000)},
             disk=partial(turns.disk, seconds=count(3, 1), sessions=n),
             sink=partial(turns.sink, messages=count(full, small * 2),
                          sessions=n))))
@@ -40,15 +44,17 @@ def make_turns(quick):
         messages = count(full, 500)
         out.append((f"rtt-{rtt}", "rtt", compare(
             partial(turns.end_to_end, messages=messages, rtt_ms=rtt),
+            {"messages": min(messages, 2500)},
             bare=partial(turns.bare, messages=messages, rtt_ms=rtt))))
     messages = count(20000, 1000)
     out.append(("cpu-bound", "cpu-bound", compare(
         partial(turns.end_to_end, messages=messages, rtt_ms=0, dot_ms=0),
+        {"messages": min(messages, 5000)},
         bare=partial(turns.bare, messages=messages, rtt_ms=0, dot_ms=0))))
     messages = count(10000, 1000)
     out.append(("drain", "drain", compare(
         partial(turns.drain, messages=messages, rtt_ms=10,
-                patience=count(180, 20)),
+                patience=count(75, 20)),
         bare=partial(turns.bare, messages=messages, rtt_ms=10))))
     messages = count(200, 40)
     out.append(("large", "large", compare(
@@ -58,13 +64,13 @@ def make_turns(quick):
                      size=turns.MIB))))
     out.append(("throttled", "throttled", compare(
         partial(turns.throttled, messages=count(5000, 500),
-                patience=count(180, 10)))))
+                patience=count(90, 10)))))
     out.append(("latency", "latency", compare(
         partial(turns.latency, times=count(9, 3)),
         bare=turns.bare_latency)))
     out.append(("faults", "faults", compare(
         partial(turns.faults, messages=count(3000, 300),
-                patience=count(120, 12)))))
+                patience=count(75, 12)))))
     return out
 
 

@@ -37,7 +37,7 @@ void fake_loop_turn(void)
 void loop_timer_init(
     struct loop_timer *t, struct loop *loop, void (*fn)(void *ctx), void *ctx)
 {
-	*t = (struct loop_timer){ NULL, fn, ctx, loop };
+	*t = (struct loop_timer){ .fn = fn, .ctx = ctx, .loop = loop };
 }
 
 void loop_timer_fini(struct loop_timer *t)

@@ -9,7 +9,7 @@ root=$(dirname "$0")/../..
 page=${1:-$root/man/sesrelayd.conf.5}
 source=$root/daemon/smtp/rewrite_single.c
 
-fields=$(sed -nE 's/^\t"([A-Za-z0-9-]+)",$/\1/p' "$source" | tr '\n' ' ')
+fields=$(sed -nE 's/^\tSLICE_INIT\("([A-Za-z0-9-]+)"\),$/\1/p' "$source" | tr '\n' ' ')
 if [ -z "$fields" ]; then
 	echo "fields-documented: found no field in $source" >&2
 	exit 1
