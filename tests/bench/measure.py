@@ -183,7 +183,8 @@ def machine():
     memory = pathlib.Path("/proc/meminfo").read_text().split()[1]
     release = pathlib.Path("/etc/debian_version").read_text().strip()
     disk = subprocess.run(
-        ["stat", "-f", "-c", "%T", os.environ.get("TMPDIR", "/var/tmp")],
+        ["findmnt", "-n", "-o", "FSTYPE", "-T",
+         os.environ.get("TMPDIR", "/var/tmp")],
         capture_output=True, text=True).stdout.strip()
     uname = os.uname()
     return {"cpu": f"{len(model)} × {model[0] if model else uname.machine}",

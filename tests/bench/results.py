@@ -187,10 +187,14 @@ def text(record, figures, names, instructions):
     out = [
         "# sesrelayd, Postfix and OpenSMTPD side by side", "",
         "Written by `make bench`; each figure is the median of "
-        f"{record['times']} turn(s), in which the relays alternated. Limits "
+        f"{record['times']} turn(s), in which the relays alternated; where "
+        "they would take minutes, Postfix and OpenSMTPD get fewer messages "
+        "([rows.py](rows.py)). Limits "
         "are measured in the same run: a client without a queue that has 50 "
         "connections, a server that stores nothing, a log that does nothing "
-        "but commit. Configurations: [peers](peers).", ""]
+        "but commit. Configurations: [peers](peers). What the figures mean, "
+        "and what stands in the way of the rest: "
+        "[docs/performance.md](../../docs/performance.md).", ""]
     if record["quick"]:
         out += ["**QUICK: the counts are too small for these to be results.**",
                 ""]
