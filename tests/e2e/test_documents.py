@@ -99,7 +99,7 @@ def test_keys_exist(page):
     named = re.findall(r"(?:`|Cm )([a-z]+\.[a-z_]+)(?=[` ,;]|$)",
                        page.read_text(), re.M)
     named = [name for name in named if name.split(".")[0] in groups]
-    assert len(named) > 10
+    assert len(named) > (10 if page in (POSTFIX, TROUBLES) else 0)
     assert [name for name in named if name not in known] == []
 
 
@@ -128,7 +128,7 @@ def test_verbs_exist():
     for page in (*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"):
         verbs = re.findall(r"(?:`|^ +)sesrelayctl ([a-z-]{3,})",
                            page.read_text(), re.M)
-        assert verbs
+        assert verbs or page not in (POSTFIX, ROOT / "README.md")
         for verb in verbs:
             assert re.search(rf"^ +{re.escape(verb)}\b", usage, re.M), verb
 
