@@ -6,10 +6,10 @@
  * of a JSON object and fields of the journal go in whole or not at all.  Values
  * are cut before they are escaped, so that an escape is never cut in half.
  */
-#include "base/decimal.h"
 #include "base/log_private.h"
 
 #include "base/clock.h"
+#include "base/decimal.h"
 #include "base/id.h"
 
 #include <string.h>

@@ -20,7 +20,7 @@ static bool blank(char c)
 	return c == ' ' || c == '\t';
 }
 
-static bool caseeq(const char *a, const char *b, size_t len)
+bool slice_caseeq_bytes(const char *a, const char *b, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
 		if (lower(a[i]) != lower(b[i]))
@@ -44,11 +44,6 @@ bool slice_eq_str(struct slice a, const char *s)
 	return slice_eq(a, slice_str(s));
 }
 
-bool slice_caseeq(struct slice a, struct slice b)
-{
-	return a.len == b.len && caseeq(a.ptr, b.ptr, a.len);
-}
-
 bool slice_has_prefix(struct slice a, const char *prefix)
 {
 	size_t len = strlen(prefix);
@@ -68,7 +63,7 @@ bool slice_has_caseprefix(struct slice a, const char *prefix)
 {
 	size_t len = strlen(prefix);
 
-	return a.len >= len && caseeq(a.ptr, prefix, len);
+	return a.len >= len && slice_caseeq_bytes(a.ptr, prefix, len);
 }
 
 bool slice_casecontains(struct slice a, const char *needle)
@@ -78,7 +73,7 @@ bool slice_casecontains(struct slice a, const char *needle)
 	if (len == 0)
 		return true;
 	for (size_t i = 0; i + len <= a.len; i++)
-		if (caseeq(a.ptr + i, needle, len))
+		if (slice_caseeq_bytes(a.ptr + i, needle, len))
 			return true;
 	return false;
 }

@@ -35,13 +35,19 @@ static inline struct slice slice_str(const char *s)
 bool slice_eq(struct slice a, struct slice b);
 bool slice_eq_str(struct slice a, const char *s);
 /* ASCII case folding; the locale has no say in a protocol. */
-bool slice_caseeq(struct slice a, struct slice b);
-/* Inline, for headers are full of names that are not the one looked for. */
+bool slice_caseeq_bytes(const char *a, const char *b, size_t len);
+/* Inline, for headers are full of names that are not the one looked for, and
+ * most differ in length or in their first letter. */
+static inline bool slice_caseeq(struct slice a, struct slice b)
+{
+	return a.len == b.len &&
+	    (a.len == 0 || ((a.ptr[0] ^ b.ptr[0]) & ~0x20) == 0) &&
+	    slice_caseeq_bytes(a.ptr, b.ptr, a.len);
+}
+
 static inline bool slice_caseeq_str(struct slice a, const char *s)
 {
-	return a.len == strlen(s) &&
-	    (a.len == 0 || ((a.ptr[0] ^ s[0]) & ~0x20) == 0) &&
-	    slice_caseeq(a, slice_str(s));
+	return slice_caseeq(a, slice_str(s));
 }
 
 bool slice_has_prefix(struct slice a, const char *prefix);

@@ -397,7 +397,7 @@ void work_abandon(struct worker *w, void (*drop)(struct work_job *job))
 	STAILQ_CONCAT(&waiting, &w->waiting);
 	STAILQ_CONCAT(&waiting, &w->gathered);
 	w->n_pending -= w->n_waiting;
-	w->n_waiting = 0;
+	w->n_waiting = w->n_gathered = 0;
 	w->stopping = true;
 	w->drop = drop;
 	drop_jobs(w, &waiting);

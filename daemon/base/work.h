@@ -56,7 +56,7 @@ struct worker *work_new(struct work_port *port, const char *name, int threads);
  */
 struct worker *work_new_batch(struct work_port *port, const char *name,
     void (*run_batch)(void *ctx, struct work_list *batch), void *ctx);
-/* Takes the job; never blocks. */
+/* Takes the job; never blocks.  On the loop thread. */
 void work_submit(struct worker *w, struct work_job *job);
 /* Jobs waiting or running; of the others, done() has run or is on the port. */
 size_t work_pending(struct worker *w);

@@ -2,10 +2,10 @@
  * Reading back: whole messages, and pieces of large content.
  *
  * On disk threads; messages that are wanted in one turn of the loop go there
- * and come back together.  Content is compared with the checksums of its arrival
- * before anybody gets it; large content is read once for that, which also
- * brings it into the page cache.  Compaction may remove the segment that a
- * waiting job was told to read: the job is then sent to the copy.
+ * and come back together.  Content is compared with the checksums of its
+ * arrival before anybody gets it; large content is read once for that, which
+ * also brings it into the page cache.  Compaction may remove the segment that a
+ * waiting load was told to read: it is then sent to the copy.
  */
 #include "queue/spool_private.h"
 

@@ -8,7 +8,6 @@
  */
 #include "smtp/header.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* RFC 5322 2.1.1 recommends 78 columns for a line. */
@@ -198,16 +197,6 @@ static const char *harmless(const char *in, const char *also, char *buf)
 	return n > 0 ? buf : "unknown";
 }
 
-/* At most `max` bytes of it; returns the end. */
-static char *put_most(char *p, const char *text, size_t max)
-{
-	size_t len = strnlen(text, max);
-
-	memcpy(p, text, len);
-	p[len] = '\0';
-	return p + len;
-}
-
 size_t header_format_received(char *buf, size_t size, const char *helo,
     const char *peer, const char *hostname, bool esmtp, const char *id,
     const char *date)
@@ -233,8 +222,9 @@ size_t header_format_received(char *buf, size_t size, const char *helo,
 	p = stpcpy(stpcpy(p, ")\r\n\tby "), hostname);
 	p = stpcpy(stpcpy(p, " (sesrelayd)"), fold_by ? "\r\n\t" : " ");
 	p = stpcpy(stpcpy(stpcpy(p, "with "), with), " id ");
-	p = put_most(p, id, 32);
-	p = put_most(stpcpy(p, ";\r\n\t"), date, 64);
+	p += slice_copy(slice_str(id), p, 32 + 1);
+	p = stpcpy(p, ";\r\n\t");
+	p += slice_copy(slice_str(date), p, 64 + 1);
 	p = stpcpy(p, "\r\n");
 	return (size_t)(p - buf);
 }

@@ -37,8 +37,7 @@ static char lower(char c)
 const struct rewrite_field_kind *rewrite_field_kind(struct slice name)
 {
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
-		if (name.len == kinds[i].name.len &&
-		    slice_caseeq(name, kinds[i].name))
+		if (slice_caseeq(name, kinds[i].name))
 			return &kinds[i];
 	return NULL;
 }

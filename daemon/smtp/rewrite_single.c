@@ -73,13 +73,10 @@ _Static_assert(ARRAY_LEN(single_use) <= REWRITE_SINGLE_USE_MAX,
 /* Lists of signed fields that are longer are not looked through. */
 #define SIGNED_MAX 1024
 
-/* Asked for each field of each message: most differ in length or beginning. */
 int rewrite_single_use(struct slice name)
 {
 	for (size_t i = 0; i < ARRAY_LEN(single_use); i++)
-		if (name.len == single_use[i].len &&
-		    ((name.ptr[0] ^ single_use[i].ptr[0]) & ~0x20) == 0 &&
-		    slice_caseeq(name, single_use[i]))
+		if (slice_caseeq(name, single_use[i]))
 			return (int)i;
 	return -1;
 }

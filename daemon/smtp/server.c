@@ -10,6 +10,7 @@
  */
 #include "smtp/server.h"
 
+#include "base/decimal.h"
 #include "smtp/server_private.h"
 
 #include <inttypes.h>
@@ -35,9 +36,7 @@ static void add_line_v(
 	int n;
 
 	ASSERT(out->code >= 200 && out->code < 600);
-	line[0] = (char)('0' + out->code / 100);
-	line[1] = (char)('0' + out->code / 10 % 10);
-	line[2] = (char)('0' + out->code % 10);
+	decimal_format((unsigned)out->code, line);
 	line[3] = separator;
 	n = vsnprintf(line + head, sizeof(line) - head, fmt, ap);
 	ASSERT(n >= 0);

@@ -293,6 +293,15 @@ static void test_forged_record(void **state)
 	three_fini(&t);
 }
 
+/* After it was found: one bit of the first message's content. */
+static void three_damage_first(struct three *t)
+{
+	three_init(t);
+	bench_reopen(&t->b);
+	t->bytes[t->m[1]->ref.offset - 30] ^= 1;
+	write_file(t->path, t->bytes, t->len);
+}
+
 /* Content is compared with its checksum again when it is read. */
 static void test_damage_found_by_load(void **state)
 {
@@ -302,10 +311,7 @@ static void test_damage_found_by_load(void **state)
 	struct three t;
 
 	(void)state;
-	three_init(&t);
-	bench_reopen(&t.b);
-	t.bytes[t.m[1]->ref.offset - 30] ^= 1;
-	write_file(t.path, t.bytes, t.len);
+	three_damage_first(&t);
 	assert_null(bench_load(&t.b, 101, t.m[0]->ref, &err));
 	assert_int_equal(err.code, EBADMSG);
 	assert_int_equal(count_files(&t.b, "failed", "damaged-"), 1);
@@ -329,10 +335,7 @@ static void test_loads_of_one_turn(void **state)
 	struct three t;
 
 	(void)state;
-	three_init(&t);
-	bench_reopen(&t.b);
-	t.bytes[t.m[1]->ref.offset - 30] ^= 1;
-	write_file(t.path, t.bytes, t.len);
+	three_damage_first(&t);
 	work_port_gather(t.b.port, true);
 	for (size_t i = 0; i < ARRAY_LEN(a); i++) {
 		/* In rounds of 1, 2 and 37: what was handed over is left. */
